@@ -1,0 +1,1 @@
+"""Attacks of the vision sibling; one file each, named like its component."""
