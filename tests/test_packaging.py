@@ -16,12 +16,10 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-FOLDERS = {  # package -> folder of the checkout
-    name: PROJECT["tool"]["setuptools"]["package-dir"].get(name, name.replace(".", "/"))
-    for name in PROJECT["tool"]["setuptools"]["packages"]
-    if name != "mmunlearn.cards"
-}
-TOP = ["mmunlearn", *(name for name in FOLDERS if FOLDERS[name] in ("vision", "vlm", "diffusion"))]
+MAPPING = PROJECT["tool"]["setuptools"]["package-dir"]
+PACKAGES = PROJECT["tool"]["setuptools"]["packages"]
+SIBLINGS = ("vision", "vlm", "diffusion")
+TOP = ["mmunlearn", *(f"mmunlearn.{sibling}" for sibling in SIBLINGS if f"mmunlearn.{sibling}" in PACKAGES)]
 
 # Imports what it is given and says where each came from, and where the cards lie.
 PROBE = """
@@ -30,6 +28,12 @@ files = {name: importlib.import_module(name).__file__ for name in sys.argv[1:]}
 from mmunlearn.cards import card_folders
 print(json.dumps({"files": files, "cards": [str(folder) for folder in card_folders()]}))
 """
+
+
+def folder_of(package: str) -> str:
+    """Folder of the checkout that holds a package: the longest mapped prefix is replaced by its folder."""
+    prefix = max((name for name in MAPPING if f"{package}.".startswith(f"{name}.")), key=len)
+    return MAPPING[prefix] + package.removeprefix(prefix).replace(".", "/")
 
 
 def say(command: list[str], cwd: Path) -> str:
@@ -50,7 +54,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of what a clone holds of the packages, so that building leaves nothing in the real one."""
     copy = tmp_path_factory.mktemp("checkout") / "mmunlearn-clone"
     copy.mkdir()
-    for name in ["datasets", *{folder.split("/")[0] for folder in FOLDERS.values()}]:
+    for name in MAPPING.values():
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "LICENSE"):
         shutil.copy(ROOT / name, copy / name)
@@ -89,7 +93,7 @@ def wheel_python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def assert_found_in(checkout: Path, files: dict[str, Path], cards: list[Path]) -> None:
-    assert {name: checkout / FOLDERS[name] / "__init__.py" for name in TOP} == files
+    assert {name: checkout / folder_of(name) / "__init__.py" for name in TOP} == files
     assert checkout / "datasets" in cards
 
 
@@ -121,8 +125,8 @@ def test_checkout_wins_where_the_wheel_is_installed_too(checkout: Path, wheel_py
 
 def test_wheel_holds_every_file_of_every_package(wheel: Path) -> None:
     expected = set()
-    for name, folder in [*FOLDERS.items(), ("mmunlearn.cards", "datasets")]:
-        held = [path for path in (ROOT / folder).iterdir() if path.is_file() and path.suffix != ".pyc"]
+    for name in PACKAGES:
+        held = [path for path in (ROOT / folder_of(name)).iterdir() if path.is_file() and path.suffix != ".pyc"]
         expected |= {f"{name.replace('.', '/')}/{path.name}" for path in held}
     packed = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert expected == packed
