@@ -9,6 +9,7 @@ export PYTHON
 .DEFAULT_GOAL := install
 
 install: .venv/installed  ## .venv with the locked packages and this checkout
+	@:
 
 .venv/installed: requirements.lock pyproject.toml .ci/install
 	@bash .ci/install
