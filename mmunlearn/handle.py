@@ -1,0 +1,150 @@
+"""Handle: the only thing that core methods, attacks and evaluations see of a model.
+
+A sibling implements it for its models (classifier, vision-language model, diffusion pipeline) and may add verbs of its
+own, which only its own components use.
+"""
+
+import copy
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple, Self
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from mmunlearn.data import Example
+
+Family = Literal["categorical", "bernoulli"]
+
+
+@dataclass(frozen=True)
+class View:
+    """Asks `collate` for training views: augmentations are drawn from (seed, example id, epoch of that example)."""
+
+    seed: int
+    epochs: np.ndarray  # (batch,) epoch of each example in its stream
+
+
+@dataclass
+class Batch:
+    """Collated examples: tensors by name, and how many items each example asks about, known before any forward."""
+
+    ids: tuple[str, ...]
+    tensors: dict[str, Tensor]
+    count: Int[Tensor, " batch"]  # labels, answer tokens or latent values of each example
+    view: View | None = None  # None: the evaluation view
+    keys: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))  # Example.key of each example
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The same batch with its tensors on `device`."""
+        moved = {name: tensor.to(device, non_blocking=True) for name, tensor in self.tensors.items()}
+        return replace(self, tensors=moved, count=self.count.to(device, non_blocking=True))
+
+
+class Scored(NamedTuple):
+    """What one forward pass says about a batch.
+
+    nll: negative log-likelihood of the target in nats, summed over what the example asks (diffusion: squared error).
+    count: how many labels, answer tokens or latent values that sum covers.
+    logits: per item; `categorical` families hold one column a class or token, `bernoulli` one column per item (V = 1).
+    """
+
+    nll: Float[Tensor, " batch"]
+    count: Int[Tensor, " batch"]
+    logits: Float[Tensor, "batch item vocab"] | None = None
+    mask: Bool[Tensor, "batch item"] | None = None
+    targets: Int[Tensor, "batch item"] | None = None
+    family: Family = "categorical"
+
+    def detached(self) -> "Scored":
+        """The same record without a graph."""
+        return Scored(*(value.detach() if isinstance(value, Tensor) else value for value in self))
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How responses are made. Classifiers ignore the text fields; `fields` are kept verbatim for a sibling's use."""
+
+    batch_size: int = 256
+    max_new_tokens: int = 64
+    temperature: float = 0.0
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Response:
+    """What the model answered for one example; `fields` are JSON-able (numbers, text, lists of numbers)."""
+
+    id: str
+    fields: Mapping[str, Any]
+
+
+class Handle(ABC):
+    """A model with the verbs that every modality offers; see the module docstring."""
+
+    modality: ClassVar[str]
+    module: nn.Module  # what the engine trains and saves
+
+    @abstractmethod
+    def collate(self, examples: Sequence[Example], view: View | None = None) -> Batch:
+        """Examples as tensors on the CPU; `view` asks for training augmentations."""
+
+    @abstractmethod
+    def score(self, batch: Batch) -> Scored:
+        """Differentiable score of the batch's targets; the batch lies on this handle's device."""
+
+    @abstractmethod
+    def respond(self, examples: Sequence[Example], how: Decoding, seed: int) -> list[Response]:
+        """Responses in the order of `examples`; equal whatever the batch size (draws are keyed by seed and id)."""
+
+    @abstractmethod
+    def random_target(self, example: Example, generator: np.random.Generator, *, wrong_only: bool = False) -> Any:
+        """A target of the right type drawn at random: a class, a label vector, a refusal. `wrong_only` excludes the
+        example's own target."""
+
+    @abstractmethod
+    def fresh(self, seed: int) -> Self:
+        """The same architecture newly constructed with weights initialised from `seed` (never a partial reset)."""
+
+    @abstractmethod
+    def save(self, path: Path) -> None:
+        """Write weights (safetensors) and description into the folder `path`."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, path: Path, device: torch.device | str = "cpu") -> Self:
+        """Read what `save` wrote. Raises UserError when the folder holds another kind of model."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return next(self.module.parameters()).device
+
+    def trainable(self, role: str = "default") -> Iterator[tuple[str, nn.Parameter]]:
+        """Named parameters that a method may train; siblings add roles (adapters, head, cross-attention …)."""
+        if role != "default":
+            raise KeyError(role)
+        yield from ((name, p) for name, p in self.module.named_parameters() if p.requires_grad)
+
+    def copy(self) -> Self:
+        """An independent copy of the model; everything else (settings, decoded images) is shared."""
+        twin = copy.copy(self)
+        twin.module = copy.deepcopy(self.module)
+        return twin
+
+
+def weights_digest(module: nn.Module) -> str:
+    """Hash of all parameters and buffers: equal exactly when every stored number is bit-equal."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(name.encode() + str(tuple(tensor.shape)).encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
+    return digest.hexdigest()

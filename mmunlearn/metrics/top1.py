@@ -1,0 +1,31 @@
+"""Top-1 accuracy of class predictions; for label vectors the mean of the labels' accuracies."""
+
+import numpy as np
+
+from mmunlearn.metrics.base import NOTHING, Metric, Sight, Value
+
+
+class Top1(Metric):
+    """Share of examples whose largest logit is the target's (vision.md 1.4); multi-label: logit > 0, mean of labels
+    (vision.md 2.3: sigmoid > 0.5, accuracy = mean of the label accuracies)."""
+
+    better = "higher"
+    columns = ("logits", "target")
+
+    def reduce(self, sight: Sight) -> Value:
+        """Mean over examples of the share of right labels."""
+        rows = sight.rows
+        if not len(rows):
+            return NOTHING
+        right = correct(rows["logits"], rows["target"])
+        n = len(right)
+        return Value(float(right.mean()), n, float(right.std(ddof=1) / np.sqrt(n)) if n > 1 else None)
+
+
+def correct(logits: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Per example, the share of items answered right. logits (n, item, vocab), target (n, item); vocab 1 = Bernoulli."""
+    if logits.shape[-1] == 1:
+        hit = (logits[..., 0] > 0) == (target > 0.5)
+    else:
+        hit = logits.argmax(-1) == target
+    return hit.mean(-1)

@@ -1,0 +1,91 @@
+"""The original model's outputs during unlearning: cached, from switched-off adapters, or from a frozen copy.
+
+A second model is made only where a cache cannot serve (augmented views, whose outputs change every epoch).
+"""
+
+from collections.abc import Iterable
+from typing import Literal
+
+import torch
+from torch.nn.utils.rnn import pad_sequence
+
+from mmunlearn.data import Split
+from mmunlearn.handle import Batch, Handle, Scored
+
+Kind = Literal["auto", "cached", "adapters_off", "frozen_copy"]
+
+
+class Reference:
+    """`score(batch)` gives the original model's record of a batch, without a graph and in evaluation mode.
+
+    kind: "cached" computes each example's record once, on the evaluation view; "adapters_off" uses the handle with its
+    adapters disabled; "frozen_copy" keeps a copy; "auto" takes the first of these that is exact for the streams.
+    """
+
+    def __init__(self, handle: Handle, kind: Kind = "auto", *, augmented: bool = True):
+        adapters = hasattr(handle.module, "disable_adapter")
+        if kind == "auto":
+            kind = "adapters_off" if adapters else ("frozen_copy" if augmented else "cached")
+        if kind == "adapters_off" and not adapters:
+            raise ValueError("adapters_off needs a model with adapters")
+        self.kind = kind
+        self._handle = handle
+        self._table: dict[tuple[str, object], tuple] = {}
+        self._copy: Handle | None = None
+        if kind == "frozen_copy":
+            self._copy = handle.copy()
+            self._copy.module.eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def fill(self, splits: Iterable[Split], batch_size: int = 256) -> None:
+        """Compute the cached records of all examples of `splits`; call while the handle still holds the original."""
+        training = self._handle.module.training
+        self._handle.module.eval()
+        device = self._handle.device
+        for split in splits:
+            for start in range(0, len(split), batch_size):
+                batch = self._handle.collate(split[start : start + batch_size]).to(device)
+                self._remember(batch, self._handle.score(batch))
+        self._handle.module.train(training)
+
+    def _remember(self, batch: Batch, scored: Scored) -> None:
+        for row, key in enumerate(_keys(batch)):
+            parts = [None if t is None else t[row].detach().cpu() for t in scored[:5]]
+            self._table[key] = (*parts, scored.family)
+
+    @torch.no_grad()
+    def score(self, batch: Batch) -> Scored:
+        """The original's record of `batch` (a cached one in the order of the batch's ids)."""
+        if self.kind == "cached":
+            return self._recall(batch)
+        if self.kind == "frozen_copy":
+            assert self._copy is not None
+            if self._copy.device != batch.count.device:
+                self._copy.module.to(batch.count.device)
+            return self._copy.score(batch).detached()
+        training = self._handle.module.training
+        self._handle.module.eval()
+        with self._handle.module.disable_adapter():  # type: ignore[operator]
+            scored = self._handle.score(batch).detached()
+        self._handle.module.train(training)
+        return scored
+
+    def _recall(self, batch: Batch) -> Scored:
+        if batch.view is not None:
+            raise ValueError("a cached reference knows evaluation views only; set augment=false or use a frozen copy")
+        rows = [self._table[key] for key in _keys(batch)]
+        columns = [
+            None if part[0] is None else pad_sequence(list(part), batch_first=True).to(batch.count.device)
+            if part[0].dim()
+            else torch.stack(list(part)).to(batch.count.device)
+            for part in list(zip(*rows, strict=True))[:5]
+        ]
+        return Scored(*columns, rows[0][5])  # type: ignore[misc]
+
+
+def _keys(batch: Batch) -> list[tuple[str, object]]:
+    """An example under another target is another question: the target is part of the key."""
+    targets = batch.tensors.get("target")
+    if targets is None:
+        return [(name, None) for name in batch.ids]
+    return [(name, tuple(row.flatten().tolist())) for name, row in zip(batch.ids, targets, strict=True)]
