@@ -4,6 +4,8 @@ MODALITY ?= vision
 ARGS ?=
 BIN := .venv/bin
 export PYTHON
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
 
 .PHONY: install test lint demo bench lock clean distclean
 .DEFAULT_GOAL := install
@@ -20,17 +22,17 @@ test: install  ## the fast tests; ARGS="-m slow tests/core" for others
 # The line in mmunlearn/__init__.py that finds the siblings is invisible to a type checker, so it reads a built wheel.
 lint: install  ## ruff, and mypy on the wheel
 	@$(BIN)/ruff check .
-	@rm -rf build/lint && mkdir -p build/lint
+	@rm -rf build && mkdir -p build/lint
 	@$(BIN)/python -m build --wheel --no-isolation --outdir build/lint . > build/lint/build.log 2>&1 \
 	    || { cat build/lint/build.log; exit 1; }
 	@$(BIN)/python -m zipfile -e build/lint/*.whl build/lint/wheel
-	@MYPYPATH=build/lint/wheel $(BIN)/mypy --python-executable $(BIN)/python -p mmunlearn
+	@MYPYPATH=build/lint/wheel $(BIN)/mypy --python-executable $(BIN)/python -p mmunlearn | sed 's|^build/lint/wheel/||'
 
 demo: install  ## one benchmark from data to table; MODALITY=vision|vlm|diffusion|all
 	@$(BIN)/mmunlearn demo $(MODALITY) $(ARGS)
 
 bench: install  ## every speed claim: both sides in one process, a ratio each
-	@set -e; for script in tests/bench/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+	@for script in tests/bench/*.py; do echo "== $$script"; $(BIN)/python $$script; done
 
 lock:  ## requirements.lock from pyproject.toml; ARGS=--upgrade for newer versions
 	@bash .ci/install lock $(ARGS)
