@@ -1,4 +1,4 @@
-"""mmunlearn: make image classifiers, vision-language models and text-to-image models forget, and find out whether they did."""
+"""Make image classifiers, vision-language models and text-to-image models forget, and find out whether they did."""
 
 from pathlib import Path
 

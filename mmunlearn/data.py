@@ -88,7 +88,7 @@ class Example:
     prompt: str | None = None
     target: str | int | tuple[int, ...] | None = None
     choices: tuple[str, ...] = ()
-    tags: Mapping[str, str] = EMPTY
+    tags: Mapping[str, str] = field(default_factory=lambda: EMPTY)
 
     @cached_property
     def key(self) -> int:

@@ -232,11 +232,11 @@ class Engine:
             return dense
         flat = torch.cat([g.flatten() for g in dense])
         flat = self.accelerator.reduce(flat, "sum")
-        return [part.view_as(p) for part, p in zip(flat.split([p.numel() for p in parameters]), parameters, strict=True)]
+        return [
+            part.view_as(p) for part, p in zip(flat.split([p.numel() for p in parameters]), parameters, strict=True)
+        ]
 
-    def _micro_batches(
-        self, mine: Mapping[str, tuple["_Feed", np.ndarray, np.ndarray]]
-    ) -> list[dict[str, Batch]]:
+    def _micro_batches(self, mine: Mapping[str, tuple["_Feed", np.ndarray, np.ndarray]]) -> list[dict[str, Batch]]:
         longest = max(len(indices) for _, indices, _ in mine.values())
         pieces = 1 if self.micro is None else max(1, math.ceil(longest / self.micro))
         if self.accelerator.num_processes > 1:

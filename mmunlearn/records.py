@@ -32,7 +32,9 @@ class Shard:
                 stream.flush()
                 os.fsync(stream.fileno())
         except OSError as error:
-            raise UserError(f"{self.path}: cannot be written ({error.strerror}). Free space or choose another folder.") from error
+            raise UserError(
+                f"{self.path}: cannot be written ({error.strerror}). Free space or choose another folder."
+            ) from error
 
 
 def _drop_torn_line(path: Path) -> None:

@@ -75,7 +75,9 @@ class Reference:
             raise ValueError("a cached reference knows evaluation views only; set augment=false or use a frozen copy")
         rows = [self._table[key] for key in _keys(batch)]
         columns = [
-            None if part[0] is None else pad_sequence(list(part), batch_first=True).to(batch.count.device)
+            None
+            if part[0] is None
+            else pad_sequence(list(part), batch_first=True).to(batch.count.device)
             if part[0].dim()
             else torch.stack(list(part)).to(batch.count.device)
             for part in list(zip(*rows, strict=True))[:5]

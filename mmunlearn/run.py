@@ -1,13 +1,13 @@
 """Run: a directory that explains itself. The same command again finishes what is missing.
 
-    config.yaml      resolved settings, written first
-    events.jsonl     append-only: loss terms, warnings, stages
-    checkpoints/     the method's resumable state; LAST names the newest complete one; gone when the method is done
-    stages/*.json    done-markers with the hash of the stage's inputs
-    model/           the result's weights and description
-    responses/, verdicts/   rows by split
-    results.json     cells, written when everything else is there
-    manifest.json    versions, fingerprints and the hash of every file: written last, so its presence means complete
+config.yaml      resolved settings, written first
+events.jsonl     append-only: loss terms, warnings, stages
+checkpoints/     the method's resumable state; LAST names the newest complete one; gone when the method is done
+stages/*.json    done-markers with the hash of the stage's inputs
+model/           the result's weights and description
+responses/, verdicts/   rows by split
+results.json     cells, written when everything else is there
+manifest.json    versions, fingerprints and the hash of every file: written last, so its presence means complete
 """
 
 import fcntl
@@ -73,7 +73,9 @@ class Run:
         if path.is_dir() and any(path.iterdir()) and not config.is_file():
             leftovers = [f for f in path.iterdir() if f.name != "run.lock" and not f.name.startswith(".")]
             if leftovers:
-                raise UserError(f"{path}: exists and is not a run ({leftovers[0].name} lies in it). Choose another path.")
+                raise UserError(
+                    f"{path}: exists and is not a run ({leftovers[0].name} lies in it). Choose another path."
+                )
         run._acquire()
         try:
             if fresh and config.is_file():
@@ -116,7 +118,9 @@ class Run:
         except OSError:
             self._lock.close()
             self._lock = None
-            raise UserError(f"{self.path}: another process works on this run. Wait for it or choose another path.") from None
+            raise UserError(
+                f"{self.path}: another process works on this run. Wait for it or choose another path."
+            ) from None
 
     def _compare(self, config: Path) -> None:
         stored = yaml.safe_load(config.read_text(encoding="utf-8"))
@@ -147,7 +151,9 @@ class Run:
             with open(self.path / "events.jsonl", "a", encoding="utf-8") as stream:
                 stream.write(line + "\n")
         except OSError as error:
-            raise UserError(f"{self.path}: cannot be written ({error.strerror}). Free space or choose another folder.") from error
+            raise UserError(
+                f"{self.path}: cannot be written ({error.strerror}). Free space or choose another folder."
+            ) from error
 
     def events(self, kind: str | None = None) -> list[dict[str, Any]]:
         """Events so far, of one kind or all."""
@@ -216,7 +222,7 @@ class Run:
 
 def _identity(settings: Mapping[str, Any]) -> dict[str, Any]:
     """What must be equal for a resume: everything but how the work is displayed and spread."""
-    train = {k: v for k, v in settings.get("train", {}).items() if k not in {"trackers", "log_every", "checkpoint_every"}}
+    train = {
+        k: v for k, v in settings.get("train", {}).items() if k not in {"trackers", "log_every", "checkpoint_every"}
+    }
     return {**settings, "train": train} if "train" in settings else dict(settings)
-
-

@@ -1,6 +1,6 @@
 """One root seed, named streams: every random draw of a run is a pure function of (root seed, names).
 
-Nothing here touches a global generator. Streams in use: init, data, pair, augment, noise, labels, sample, attack, judge.
+Nothing here touches a global generator. Streams: init, data, pair, augment, noise, labels, sample, attack, judge.
 """
 
 import hashlib

@@ -67,7 +67,7 @@ class Judge(ABC):
         image = item.example.image.digest if item.example.image else ""
         content = [
             self.name(), self.version, plain(self.config), item.example.prompt, item.example.target, image,
-            {name: value for name, value in item.fields.items()},
+            dict(item.fields),
         ]  # fmt: skip
         text = json.dumps(content, sort_keys=True, default=str)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

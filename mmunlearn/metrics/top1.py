@@ -23,7 +23,7 @@ class Top1(Metric):
 
 
 def correct(logits: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Per example, the share of items answered right. logits (n, item, vocab), target (n, item); vocab 1 = Bernoulli."""
+    """Share of items answered right, per example. logits (n, item, vocab), target (n, item); vocab 1 = Bernoulli."""
     if logits.shape[-1] == 1:
         hit = (logits[..., 0] > 0) == (target > 0.5)
     else:

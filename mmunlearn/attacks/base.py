@@ -1,0 +1,224 @@
+"""Attack: the subclass searches, the base class verifies, meters and keeps the clean figure beside the attacked one.
+
+Three kinds: `RowsAttack` works on what the model answered (membership inference), `WeightAttack` works on a copy of the
+weights (relearning, pruning, quantising), `InputAttack` works on the model's input (prompts, pictures).
+"""
+
+import inspect
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, final
+
+from mmunlearn.data import Example, Split
+from mmunlearn.handle import Batch, Decoding, Handle, Response, Scored, View
+from mmunlearn.judges.base import Item, Judge, Verdict
+from mmunlearn.metrics.base import Sight, Value
+from mmunlearn.settings import Settings, build
+
+if TYPE_CHECKING:
+    from mmunlearn.run import Run
+
+
+class Access(IntEnum):
+    """What the attacker may use; each level includes the ones below it."""
+
+    TEXT = 0  # answers (text, class) only
+    IMAGE = 1  # answers to chosen pictures
+    LOGITS = 2
+    GRADIENTS = 3
+    WEIGHTS = 4
+
+
+@dataclass
+class Cost:
+    """What an attack spent: model queries (examples asked), gradient steps, seconds."""
+
+    queries: int = 0
+    gradient_steps: int = 0
+    seconds: float = 0.0
+
+
+class Attack(ABC):
+    """An attack. No logic in the constructor; settings live in the nested `Config`."""
+
+    class Config(Settings):
+        """Settings and budget; every field has a default."""
+
+    access: ClassVar[Access] = Access.LOGITS
+    paper: ClassVar[str] = ""
+    known_failures: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(self, config: Settings | Mapping[str, Any] | None = None):
+        if config is None or isinstance(config, Mapping):
+            config = build(type(self).Config, config or {}, f"attack[{self.name()}]")
+        self.config: Any = config
+
+    @classmethod
+    def name(cls) -> str:
+        """The registered name: the stem of the file that defines the class."""
+        return cls.__module__.rpartition(".")[2]
+
+
+class RowsAttack(Attack):
+    """An attack on answers already given: a pure function of rows, so it costs no query of its own.
+
+    `measure` gives named values with intervals; `scores` (higher = member) let the report draw curves.
+    """
+
+    needs_bank: ClassVar[bool] = False  # rows of shadow models (`Sight.cells` does not hold them: see `bank`)
+
+    @abstractmethod
+    def measure(self, sight: Sight, seed: int) -> Mapping[str, Value]:
+        """Values by name ("accuracy", "auc", "tpr_at_1pct_fpr" …); members in sight.rows, others in sight.against."""
+
+
+class WeightAttack(Attack):
+    """An attack that changes the weights of a copy, then lets the base class ask the changed model again."""
+
+    access = Access.WEIGHTS
+    needs: ClassVar[tuple[str, ...]] = ("forget",)  # splits the attacker holds
+
+    @abstractmethod
+    def tamper(self, handle: Handle, data: Mapping[str, Split], run: "Run") -> Iterator[tuple[str, Handle]]:
+        """Yield (label of the budget spent, tampered handle), for example ("4 steps", …); `handle` is a copy already."""
+
+    @final
+    def run(
+        self, handle: Handle, data: Mapping[str, Split], run: "Run", how: Decoding
+    ) -> Iterator[tuple[str, Cost, dict[str, list[Response]]]]:
+        """Yield (budget, cost, responses by split) of every tampered model; the target's weights stay as they are."""
+        copy = handle.copy()
+        meter = Metered(copy, self.access)
+        given = {name: data[name] for name in self.needs}
+        started = time.perf_counter()
+        for label, tampered in self.tamper(meter, given, run):
+            cost = Cost(meter.cost.queries, meter.cost.gradient_steps, time.perf_counter() - started)
+            plain = tampered.handle if isinstance(tampered, Metered) else tampered
+            plain.module.eval()
+            yield label, cost, {name: plain.respond(split.examples, how, run.seed) for name, split in data.items()}
+
+
+class Trial(NamedTuple):
+    """A candidate input and how promising the search thought it (higher = better); the judge decides."""
+
+    candidate: Example
+    promise: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Clean and attacked verdict of one goal, the winning candidate and what the search cost."""
+
+    id: str
+    clean: Verdict
+    attacked: Verdict
+    candidate: Example
+    cost: Cost = field(default_factory=Cost)
+
+
+class InputAttack(Attack):
+    """An attack on the input: the subclass proposes candidates, the base class re-generates and asks the judge."""
+
+    @abstractmethod
+    def search(self, handle: Handle, goal: Example, seed: int) -> Iterator[Trial]:
+        """Propose candidates for one goal, best last or in any order; `handle` counts and limits what is used."""
+
+    @final
+    def run(
+        self, handle: Handle, goals: Sequence[Example], judge: Judge, how: Decoding, seed: int
+    ) -> Iterator[Outcome]:
+        """One outcome a goal, in order; the most promising candidate is generated and judged afresh."""
+        cache: dict[str, Verdict] = {}
+        for goal in goals:
+            meter = Metered(handle, self.access)
+            started = time.perf_counter()
+            best = Trial(goal, float("-inf"))
+            for trial in self.search(meter, goal, seed):
+                best = max(best, trial, key=lambda t: t.promise)
+            cost = Cost(meter.cost.queries, meter.cost.gradient_steps, time.perf_counter() - started)
+            answers = handle.respond([goal, best.candidate], how, seed)
+            items = [Item(e, a.fields) for e, a in zip((goal, best.candidate), answers, strict=True)]
+            clean, attacked = judge(items, cache)
+            yield Outcome(goal.id, clean, attacked, best.candidate, cost)
+
+
+class Metered(Handle):
+    """A handle that counts queries and gradient steps and refuses what `access` does not allow."""
+
+    def __init__(self, handle: Handle, access: Access):
+        self.handle = handle
+        self.access = access
+        self.cost = Cost()
+        self.modality = handle.modality  # type: ignore[misc]
+
+    @property
+    def module(self):  # type: ignore[override]
+        """The weights, for attacks that may touch them or their gradients."""
+        if self.access < Access.GRADIENTS:
+            raise PermissionError("this attack did not declare access to gradients or weights")
+        return self.handle.module
+
+    @property
+    def device(self):
+        """Where the weights lie."""
+        return self.handle.device
+
+    def collate(self, examples: Sequence[Example], view: View | None = None) -> Batch:
+        """As the wrapped handle; costs nothing."""
+        return self.handle.collate(examples, view)
+
+    def score(self, batch: Batch) -> Scored:
+        """Counts a query an example, and a gradient step where a graph is recorded."""
+        import torch
+
+        if self.access < Access.LOGITS:
+            raise PermissionError("this attack did not declare access to logits")
+        self.cost.queries += len(batch)
+        if self.access < Access.GRADIENTS:
+            with torch.no_grad():
+                return self.handle.score(batch)
+        scored = self.handle.score(batch)
+        self.cost.gradient_steps += int(scored.nll.requires_grad)
+        return scored
+
+    def respond(self, examples: Sequence[Example], how: Decoding, seed: int) -> list[Response]:
+        """Counts a query an example."""
+        self.cost.queries += len(examples)
+        return self.handle.respond(examples, how, seed)
+
+    def random_target(self, example: Example, generator: Any, *, wrong_only: bool = False) -> Any:
+        """As the wrapped handle."""
+        return self.handle.random_target(example, generator, wrong_only=wrong_only)
+
+    def trainable(self, role: str = "default"):
+        """As the wrapped handle, where access allows."""
+        _ = self.module
+        return self.handle.trainable(role)
+
+    def fresh(self, seed: int):
+        """A new model of the same kind, not metered."""
+        return self.handle.fresh(seed)
+
+    def copy(self) -> "Metered":
+        """A metered copy that shares this meter's count."""
+        twin = Metered(self.handle.copy(), self.access)
+        twin.cost = self.cost
+        return twin
+
+    def save(self, path: Any) -> None:
+        """As the wrapped handle, where access allows."""
+        _ = self.module
+        self.handle.save(path)
+
+    @classmethod
+    def load(cls, path: Any, device: Any = "cpu") -> "Metered":
+        """Not a kind of model of its own."""
+        raise TypeError("load the wrapped handle's class instead")
+
+
+def is_concrete(candidate: object) -> bool:
+    """Whether `candidate` is an attack class that can be constructed."""
+    return inspect.isclass(candidate) and issubclass(candidate, Attack) and not inspect.isabstract(candidate)

@@ -1,0 +1,52 @@
+"""Retrain: a newly constructed model trained with the original's recipe, without the forget set (the gold model)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from mmunlearn.data import Split
+from mmunlearn.handle import Handle
+from mmunlearn.methods.base import GradientMethod, Need, Optimiser, Phase, Step, Term
+from mmunlearn.seeds import derive
+
+
+class Retrain(GradientMethod):
+    """Train from scratch on the retain set; with `on: train` the same recipe makes the original model.
+
+    Source: vision.md 1.3 (MU-NB 01_MUFAC) for the recipe's shape. Differs from some references, which reset only the
+    last layer (SSD repository, issue 1): the model is constructed anew, so nothing of the original survives.
+    """
+
+    needs = frozenset({Need.RETAIN, Need.TRAIN, Need.FRESH})
+    paper = "retraining from scratch on the retain set (exact unlearning)"
+
+    class Config(GradientMethod.Config):
+        """Recipe of the original; `on: train` trains the original itself. milestones: epochs from which the rate is
+        multiplied by `gamma` once more (counted from zero)."""
+
+        on: Literal["retain", "train"] = "retain"
+        optimiser: Optimiser = Optimiser(lr=0.01, momentum=0.9)
+        epochs: int = 30
+        milestones: tuple[int, ...] = ()
+        gamma: float = 0.1
+        reseed: bool = True  # the gold model starts from other random weights than the original
+
+    def prepare(self, handle: Handle, data: Mapping[str, Split], run) -> None:
+        """Replace the weights by newly initialised ones."""
+        names = ("init", self.config.on) if self.config.reseed else ("init",)
+        new = handle.fresh(derive(run.seed, *names)).module
+        handle.module.load_state_dict(new.state_dict())
+
+    def phases(self, handle: Handle, data: Mapping[str, Split], run) -> Sequence[Phase]:
+        """One phase of cross-entropy."""
+        stream = self.config.on
+        options = {}
+        if self.config.milestones:
+            options["rate"] = self._milestones
+        return [self.simple_phase(self._terms, {stream: self.stream(data[stream])}, stream, **options)]
+
+    def _milestones(self, step: Step) -> float:
+        return self.config.gamma ** sum(step.epoch >= m for m in self.config.milestones)
+
+    def _terms(self, handle: Handle, batches, step: Step) -> dict[str, Term]:
+        (stream,) = batches
+        return {"ce": Term(handle.score(batches[stream]).nll.sum(), stream)}
