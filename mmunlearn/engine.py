@@ -20,8 +20,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmunlearn.errors import UserError
 from mmunlearn.handle import Batch, Handle, View
-from mmunlearn.methods.base import NormMode, Phase, Step, Stream, Term
 from mmunlearn.order import Order, batches_per_epoch, share
+from mmunlearn.phases import NormMode, Phase, Step, Stream, Term
 from mmunlearn.run import Run
 from mmunlearn.seeds import derive
 
