@@ -41,7 +41,7 @@ class Cost:
     seconds: float = 0.0
 
 
-class Attack(ABC):
+class Attack(ABC):  # noqa: B024  (the three kinds below have the abstract verbs)
     """An attack. No logic in the constructor; settings live in the nested `Config`."""
 
     class Config(Settings):
@@ -83,7 +83,7 @@ class WeightAttack(Attack):
 
     @abstractmethod
     def tamper(self, handle: Handle, data: Mapping[str, Split], run: "Run") -> Iterator[tuple[str, Handle]]:
-        """Yield (label of the budget spent, tampered handle), for example ("4 steps", …); `handle` is a copy already."""
+        """Yield (label of the budget spent, tampered handle), such as ("4 steps", …); `handle` is a copy already."""
 
     @final
     def run(
