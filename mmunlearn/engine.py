@@ -177,7 +177,7 @@ class Engine:
             parameter.grad = None
         values: dict[str, Tensor] = {}
         separate: dict[str, list[Tensor]] = {}
-        synced = contextlib.nullcontext()
+        synced: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
         if world > 1 and phase.norm == "train" and _has_batch_norm(self.handle.module):
             from mmunlearn.synced_norm import SyncedNorm
 

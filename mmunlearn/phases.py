@@ -25,7 +25,7 @@ class Term(NamedTuple):
     sum: Float[Tensor, ""]
     over: str
     weight: float = 1.0
-    count: Float[Tensor, ""] | None = None
+    count: Float[Tensor, ""] | None = None  # type: ignore[assignment]  # hides tuple.count
 
 
 @dataclass(frozen=True)
