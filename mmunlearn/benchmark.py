@@ -1,0 +1,78 @@
+"""Benchmark: a card, a reader of its data and a builder of its mini edition that writes what the reader reads."""
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from mmunlearn.cards import Card, Edition, read_card
+from mmunlearn.data import Split
+from mmunlearn.errors import UserError
+from mmunlearn.settings import Settings, build
+
+
+class Benchmark(ABC):
+    """A benchmark. `settings` choose a task or a variant of the splits; file `benchmarks/<name>.py`, class `<Name>`."""
+
+    class Config(Settings):
+        """Settings of the benchmark; every field has a default."""
+
+        name: str = ""
+
+    known_failures: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(self, config: Settings | Mapping[str, Any] | None = None):
+        if config is None or isinstance(config, Mapping):
+            config = build(type(self).Config, config or {}, f"benchmark[{self.title()}]")
+        self.config: Any = config
+
+    @classmethod
+    def title(cls) -> str:
+        """The registered name: the stem of the file that defines the class."""
+        return cls.__module__.rpartition(".")[2]
+
+    @property
+    def card(self) -> Card:
+        """The benchmark's card."""
+        return read_card(self.title())
+
+    @abstractmethod
+    def splits(self, root: Path, edition: Edition) -> Mapping[str, Split]:
+        """Splits by name: at least forget, retain, test and unseen (each in file order, ids unique and stable).
+
+        Raises UserError when files are missing or broken, naming file, field, value and remedy. Counts are compared
+        with the card's in the full edition (a difference is an error unless the settings allow it).
+        """
+
+    @abstractmethod
+    def build_mini(self, root: Path, seed: int) -> None:
+        """Write the mini edition under `root` in the layout of the full data; deterministic by seed."""
+
+    @abstractmethod
+    def model(self, edition: Edition) -> dict[str, Any]:
+        """Settings of the handle for this task: the card's, plus what the task decides (number of classes, head)."""
+
+
+def resolve_root(benchmark: Benchmark, edition: Edition, root: Path | None) -> Path:
+    """The data's folder: the given one; for the mini edition without one, the cached build (made when missing).
+
+    Raises UserError when the full edition is asked for without a root or the root does not exist.
+    """
+    from mmunlearn.mini import cached_mini
+
+    if root is not None:
+        if not root.is_dir():
+            raise UserError(f"{root}: no such folder. {benchmark.title()} needs: {benchmark.card.source.what}")
+        return root
+    if edition == "full":
+        source = benchmark.card.source
+        raise UserError(
+            f"{benchmark.title()} (full) needs its data. Give --root DIR with {source.what}.\nGet it: {source.get}"
+        )
+    return cached_mini(benchmark)
+
+
+def is_concrete(candidate: object) -> bool:
+    """Whether `candidate` is a benchmark class that can be constructed."""
+    return inspect.isclass(candidate) and issubclass(candidate, Benchmark) and not inspect.isabstract(candidate)

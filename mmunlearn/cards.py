@@ -1,0 +1,229 @@
+"""Benchmark cards: the paper in data. One YAML file a benchmark under `datasets/`, nothing in it executable.
+
+A card says where the data comes from, what the splits are, what is measured, what the paper reports and with which
+settings; every number has a `from`.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from mmunlearn.errors import UserError, near_miss
+from mmunlearn.settings import Settings, build, merge, read_yaml
+
+Edition = Literal["mini", "full"]
+
+
+class Source(Settings):
+    """Where the full data comes from and what it looks like on disk."""
+
+    kind: Literal["archive", "hub", "folder"]
+    what: str  # one line: what must lie under the root
+    get: str  # how a person obtains it
+    licence: str
+    bytes: int | None = None
+    revision: str | None = None
+
+
+class SplitFacts(Settings):
+    """One split: its role and, by variant of the data, how many examples it has in the full edition."""
+
+    role: Literal["forget", "retain", "train", "holdout", "unseen", "utility"]
+    what: str
+    count: dict[str, int] = Field(default_factory=dict)
+    from_: str = Field(alias="from")
+
+
+class EvaluationPlan(Settings):
+    """One line of what is measured: cells are named "<name>/<metric>".
+
+    split: whose responses are judged. against: a second split (non-members). metrics: metric names, or mappings
+    {name: …, settings}. attack: an attack whose values become further cells.
+    """
+
+    name: str
+    split: str = ""
+    against: str = ""
+    judge: str = "exact"
+    metrics: tuple[str | dict[str, Any], ...] = ()
+    attack: dict[str, Any] | None = None
+
+
+class Paper(Settings):
+    """A published table: cells by row. Only what a source states; never an unverified number."""
+
+    cells: dict[str, dict[str, float]]
+    tolerance: dict[str, float] = Field(default_factory=dict)  # by metric's last name: beyond it a cell is flagged
+    from_: str = Field(alias="from")
+    footnotes: dict[str, str] = Field(default_factory=dict)  # row or cell -> text
+
+
+class Column(Settings):
+    """A cell that the printed table shows."""
+
+    cell: str
+    title: str
+    better: Literal["higher", "lower", "closer"] = "closer"
+
+
+class Table(Settings):
+    """One table that `reproduce` makes: what task, which rows in which order, which cells, what was published."""
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[str, ...]
+    benchmark: dict[str, Any] = Field(default_factory=dict)  # settings of the benchmark (task, split variant)
+    evaluations: tuple[EvaluationPlan, ...] = ()  # in addition to the card's
+    paper: Paper | None = None
+    overrides: dict[str, dict[str, Any]] = Field(default_factory=dict)  # row -> method settings for this table
+
+
+class Row(Settings):
+    """A row of a table: a method with its settings and where each of them comes from.
+
+    method: settings of the full edition. mini: laid over them for the mini edition. presets: laid over by --preset.
+    """
+
+    title: str
+    method: dict[str, Any]
+    from_: dict[str, str] = Field(alias="from")
+    mini: dict[str, Any] = Field(default_factory=dict)
+    presets: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    notes: str = ""
+
+    @field_validator("method")
+    @classmethod
+    def _named(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if "name" not in value:
+            raise ValueError("method needs a name")
+        return value
+
+
+class EditionFacts(Settings):
+    """Model, training recipe of original and retrained model, and data sizes of one edition."""
+
+    model: dict[str, Any]
+    recipe: dict[str, Any]  # settings of method `retrain`
+    data: dict[str, Any] = Field(default_factory=dict)  # the builder's sizes (mini)
+    train: dict[str, Any] = Field(default_factory=dict)
+    from_: dict[str, str] = Field(alias="from")
+
+
+class Card(Settings):
+    """A benchmark card; see the module docstring."""
+
+    name: str
+    modality: Literal["vision", "vlm", "diffusion"]
+    version: int
+    title: str
+    paper: str
+    contains: tuple[str, ...] = ()
+    source: Source
+    splits: dict[str, SplitFacts]
+    variants: dict[str, str] = Field(default_factory=dict)  # name of a split variant -> what it is
+    disjoint: tuple[tuple[str, str, str], ...] = ()  # (split, split, "id" | "content" | tag), promised
+    labels: dict[int, str] = Field(default_factory=dict)
+    editions: dict[Edition, EditionFacts]
+    evaluations: tuple[EvaluationPlan, ...]
+    table: str  # the default table
+    tables: dict[str, Table]
+    rows: dict[str, Row]
+    presets: dict[str, str] = Field(default_factory=dict)  # name -> what it does
+    notes: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Card":
+        if self.table not in self.tables:
+            raise ValueError(f"table {self.table!r} is not among tables ({', '.join(self.tables)})")
+        for name, table in self.tables.items():
+            for row in table.rows:
+                if row not in self.rows:
+                    raise ValueError(f"tables.{name}.rows: {row!r} has no entry under rows")
+            for needed in ("original", "retrain"):
+                if needed not in table.rows:
+                    raise ValueError(f"tables.{name}.rows lacks {needed!r}")
+            if table.paper is not None:
+                known = {column.cell for column in table.columns}
+                for row, cells in table.paper.cells.items():
+                    for cell in cells:
+                        if cell not in known:
+                            raise ValueError(f"tables.{name}.paper.cells.{row}: {cell!r} is not a column")
+        for name, row in self.rows.items():
+            missing = [key for key in row.method if key != "name" and key not in row.from_ and "*" not in row.from_]
+            if missing:
+                raise ValueError(f"rows.{name}: no `from` for {', '.join(missing)}")
+        names = [plan.name for plan in self.evaluations]
+        if len(set(names)) != len(names):
+            raise ValueError("two evaluations have the same name")
+        for plan in self.evaluations:
+            for split in (plan.split, plan.against):
+                if split and split not in self.splits:
+                    raise ValueError(f"evaluation {plan.name!r} names split {split!r}, which the card has not")
+        return self
+
+    def pick_table(self, name: str | None) -> str:
+        """The table called `name` (default: the card's); UserError with near misses."""
+        if name is None:
+            return self.table
+        if name not in self.tables:
+            raise UserError(f"{self.name} has no table {name!r}. {near_miss(name, self.tables)}")
+        return name
+
+    def plans(self, table: str) -> tuple[EvaluationPlan, ...]:
+        """Evaluations of a table."""
+        return (*self.evaluations, *self.tables[table].evaluations)
+
+    def method(self, row: str, table: str, edition: Edition, preset: str | None = None) -> dict[str, Any]:
+        """Method settings of a row: the recipe for original and retrain, then the row's own, table's, mini, preset."""
+        if row not in self.rows:
+            raise UserError(f"{self.name} has no row {row!r}. {near_miss(row, self.rows)}")
+        if preset is not None and preset not in self.presets:
+            raise UserError(f"{self.name} has no preset {preset!r}. {near_miss(preset, self.presets)}")
+        entry = self.rows[row]
+        settings: dict[str, Any] = {}
+        if entry.method["name"] == "retrain":
+            settings = merge(settings, self.editions[edition].recipe)
+        settings = merge(settings, entry.method)
+        settings = merge(settings, self.tables[table].overrides.get(row, {}))
+        if edition == "mini":
+            settings = merge(settings, entry.mini)
+        if preset is not None:
+            settings = merge(settings, entry.presets.get(preset, {}))
+        return settings
+
+
+def card_folders() -> list[Path]:
+    """Where cards are looked for: the wheel's `cards`, the checkout's `datasets`, folders in MMUNLEARN_CARDS."""
+    package = Path(__file__).parent
+    inside, beside = package / "cards", package.parent / "datasets"
+    folders = [inside] if inside.is_dir() else [beside] if beside.is_dir() else []
+    extra = os.environ.get("MMUNLEARN_CARDS", "")
+    return folders + [Path(part) for part in extra.split(os.pathsep) if part]
+
+
+def card_files() -> Mapping[str, Path]:
+    """Card files by name; a later folder's card does not hide an earlier one's."""
+    found: dict[str, Path] = {}
+    for folder in card_folders():
+        for path in sorted(folder.glob("*.yaml")):
+            found.setdefault(path.stem, path)
+    return found
+
+
+def read_card(name: str) -> Card:
+    """The card called `name`. Raises UserError with near misses, or naming the file and field that is wrong."""
+    files = card_files()
+    if name not in files:
+        raise UserError(f"benchmark {name!r} has no card. {near_miss(name, files)}")
+    return read_card_file(files[name])
+
+
+def read_card_file(path: Path) -> Card:
+    """Read and check one card file."""
+    card = build(Card, read_yaml(path), str(path))
+    if card.name != path.stem:
+        raise UserError(f"{path}: name is {card.name!r}; a card is named like its file.")
+    return card

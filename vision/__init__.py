@@ -1,0 +1,1 @@
+"""Image classifiers: handle, benchmarks (MUFAC, MUCAC), methods and metrics of their own."""

@@ -1,0 +1,1 @@
+"""Benchmarks of the vision sibling; one file each, named like its component."""
