@@ -20,7 +20,7 @@ CARDS = "mmunlearn.cards"
 LAYERS = [
     {"errors"},
     {"seeds", "settings", "records", "registry", "assets", "atomic"},
-    {"cards", "tables", "data", "order"},
+    {"cards", "tables", "data", "order", "benchmark", "cache", "mini"},
     {"handle", "losses", "importance", "reference", "checkpoint", "synced_norm", "phases"},
     {"run", "engine"},
     {"methods", "attacks", "judges", "metrics"},
@@ -295,6 +295,7 @@ def test_light_modules_and_help_do_not_import_torch() -> None:
     assert "torch" not in loaded_after(code)
 
 
+@pytest.mark.skipif("mmunlearn.cli" not in OUR_MODULES, reason="the command line has not landed yet")
 def test_help_does_not_import_torch() -> None:
     code = (
         "import runpy\nsys.argv = ['mmunlearn', '--help']\n"
