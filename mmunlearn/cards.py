@@ -151,8 +151,8 @@ class Card(Settings):
                     for cell in cells:
                         if cell not in known:
                             raise ValueError(f"tables.{name}.paper.cells.{row}: {cell!r} is not a column")
-        for name, row in self.rows.items():
-            missing = [key for key in row.method if key != "name" and key not in row.from_ and "*" not in row.from_]
+        for name, entry in self.rows.items():
+            missing = [key for key in entry.method if key != "name" and not {key, "*"} & set(entry.from_)]
             if missing:
                 raise ValueError(f"rows.{name}: no `from` for {', '.join(missing)}")
         names = [plan.name for plan in self.evaluations]

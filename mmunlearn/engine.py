@@ -20,8 +20,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmunlearn.errors import UserError
 from mmunlearn.handle import Batch, Handle, View
-from mmunlearn.methods.base import NormMode, Phase, Step, Stream, Term
 from mmunlearn.order import Order, batches_per_epoch, share
+from mmunlearn.phases import NormMode, Phase, Step, Stream, Term
 from mmunlearn.run import Run
 from mmunlearn.seeds import derive
 
@@ -177,7 +177,7 @@ class Engine:
             parameter.grad = None
         values: dict[str, Tensor] = {}
         separate: dict[str, list[Tensor]] = {}
-        synced = contextlib.nullcontext()
+        synced: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
         if world > 1 and phase.norm == "train" and _has_batch_norm(self.handle.module):
             from mmunlearn.synced_norm import SyncedNorm
 

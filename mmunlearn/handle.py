@@ -58,7 +58,7 @@ class Scored(NamedTuple):
     """
 
     nll: Float[Tensor, " batch"]
-    count: Int[Tensor, " batch"]
+    count: Int[Tensor, " batch"]  # type: ignore[assignment]  # hides tuple.count
     logits: Float[Tensor, "batch item vocab"] | None = None
     mask: Bool[Tensor, "batch item"] | None = None
     targets: Int[Tensor, "batch item"] | None = None
@@ -66,7 +66,7 @@ class Scored(NamedTuple):
 
     def detached(self) -> "Scored":
         """The same record without a graph."""
-        return Scored(*(value.detach() if isinstance(value, Tensor) else value for value in self))
+        return Scored(*(value.detach() if isinstance(value, Tensor) else value for value in self))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

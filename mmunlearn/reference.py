@@ -82,7 +82,7 @@ class Reference:
             else torch.stack(list(part)).to(batch.count.device)
             for part in list(zip(*rows, strict=True))[:5]
         ]
-        return Scored(*columns, rows[0][5])  # type: ignore[misc]
+        return Scored(*columns, rows[0][5])  # type: ignore[call-arg, arg-type]
 
 
 def _keys(batch: Batch) -> list[tuple[str, object]]:
