@@ -62,9 +62,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
+    return guarded(lambda: _dispatch(words), debug=debug)
+
+
+def call_guarded(module: ModuleType, verb: str, argv: Sequence[str]) -> int:
+    """Run one verb's command for a script of its own (`python -m mmunlearn.vision.train`) and return its exit code."""
+    words = [word for word in argv if word != "--debug"]
+    return guarded(lambda: call(module, verb, words), debug="--debug" in argv)
+
+
+def guarded(work: Callable[[], int], *, debug: bool) -> int:
+    """Run `work`, turning errors into lines on stderr and exit codes."""
     _log_to_stderr(logging.DEBUG if debug else logging.WARNING)
     try:
-        code = _dispatch(words)
+        code = work()
         sys.stdout.flush()
         return code
     except (KeyboardInterrupt, Interrupted) as error:

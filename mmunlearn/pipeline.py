@@ -27,7 +27,7 @@ from mmunlearn.mini import code_digest
 from mmunlearn.modalities import handle_class, load_handle
 from mmunlearn.model_cache import fetch_model, store_model
 from mmunlearn.run import Run, TrainSettings
-from mmunlearn.settings import Settings, digest, plain
+from mmunlearn.settings import Settings, build, digest, plain
 
 log = logging.getLogger(__name__)
 
@@ -83,10 +83,11 @@ def load_data(settings: RunSettings, benchmark: Benchmark) -> Mapping[str, Split
     return benchmark.splits(root, settings.edition)
 
 
-def start_handle(settings: RunSettings, benchmark: Benchmark) -> Handle:
-    """The model that the method receives."""
+def start_handle(settings: RunSettings, benchmark: Benchmark, run: Path) -> Handle:
+    """The model that the method receives; a `start` that begins with ".." is taken from the run's own folder."""
     if settings.start is not None:
-        return load_handle(settings.modality, Path(settings.start))
+        start = Path(settings.start)
+        return load_handle(settings.modality, (run / start).resolve() if start.parts[:1] == ("..",) else start)
     model = benchmark.model(settings.edition) | settings.model
     return handle_class(settings.modality)(model, settings.seed)
 
@@ -99,6 +100,7 @@ def execute(
     table = benchmark.card.pick_table(settings.evaluate.table)
     place = _place()
     with Run.open(path, settings, fresh=fresh, main=place.main) as run:
+        _barrier(place)  # the main process has made the folder
         data = load_data(settings, benchmark)
         handle = _method_stage(run, settings, benchmark, method, data, place)
         _respond_stage(run, settings, benchmark.card.plans(table), handle, data, place)
@@ -117,7 +119,7 @@ def _place() -> Place:
 def _method_stage(
     run: Run, settings: RunSettings, benchmark: Benchmark, method: Any, data: Mapping[str, Split], place: Place
 ) -> Handle:
-    start = start_handle(settings, benchmark)
+    start = start_handle(settings, benchmark, run.path)
     needed = [name for name in ("forget", "retain", "train", "calibration") if name in data]
     inputs = digest(
         [plain(settings.method), settings.seed, weights_digest(start.module), [data[n].fingerprint for n in needed]]
@@ -238,9 +240,17 @@ def cell_json(value: Value) -> dict[str, Any]:
     return {"value": number, "n": int(value.n), "stderr": stderr, "unscored": int(value.unscored), "flag": None}
 
 
-def rescore(path: Path, compare: Comparison) -> dict[str, Any]:
-    """Reduce a finished run again, now that the runs it is compared with exist; no model is loaded."""
-    settings = RunSettings.model_validate(Run.read(path))
+def rescore(path: Path, compare: Comparison, data: Mapping[str, Split] | None = None) -> dict[str, Any]:
+    """Reduce a finished run again, now that the runs it is compared with exist; no model is loaded.
+
+    data: the run's splits, where the caller has them already.
+    """
+    settings = read_settings(path)
     benchmark = make_benchmark(settings)
     with Run.open(path, settings) as run:
-        return _results(run, settings, benchmark, load_data(settings, benchmark), compare)
+        return _results(run, settings, benchmark, data or load_data(settings, benchmark), compare)
+
+
+def read_settings(path: Path) -> RunSettings:
+    """Settings of the run stored at `path`."""
+    return build(RunSettings, Run.read(path), str(path / "config.yaml"))
