@@ -19,9 +19,9 @@ CARDS = "mmunlearn.cards"
 # A module of the core imports only from its own line or above. A folder stands for everything in it.
 LAYERS = [
     {"errors"},
-    {"seeds", "settings", "records", "registry", "assets", "atomic"},
-    {"cards", "tables", "data", "order", "benchmark", "cache", "mini"},
-    {"handle", "losses", "importance", "reference", "checkpoint", "synced_norm", "phases"},
+    {"seeds", "settings", "records", "registry", "assets", "atomic", "cache"},
+    {"cards", "tables", "data", "order", "benchmark", "mini"},
+    {"handle", "modalities", "losses", "importance", "reference", "checkpoint", "synced_norm", "phases"},
     {"run", "engine"},
     {"methods", "attacks", "judges", "metrics"},
     {"evaluate", "report", "pipeline", "grid", "launchers", "reproduce", "verbs"},
