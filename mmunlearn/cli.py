@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from mmunlearn import __version__
 from mmunlearn.errors import Interrupted, UserError, near_miss
@@ -147,7 +148,7 @@ def _parser(command: Callable, examples: Sequence[str]):
     return typer.main.get_command(app)
 
 
-def _usage(error: Exception, parser) -> str:
+def _usage(error: Any, parser) -> str:
     option = getattr(error, "option_name", "")
     if option and "such option" in str(error).lower() + error.format_message().lower():
         known = [name for parameter in parser.params for name in parameter.opts if name.startswith("-")]
