@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from mmunlearn.verbs._settings import Config, Words, read_settings
+from mmunlearn.verbs.options import Config, Words, read_settings
 from mmunlearn.verbs.unlearn import Fresh, Out, Quiet
 
 EXAMPLES = (

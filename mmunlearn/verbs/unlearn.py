@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mmunlearn.verbs._settings import Config, Words, read_settings
+from mmunlearn.verbs.options import Config, Words, read_settings
 
 EXAMPLES = (
     "mmunlearn unlearn --out runs/scrub benchmark.name=mufac start=runs/original row=scrub",
