@@ -22,6 +22,8 @@ LAYERS = [
     {"seeds", "settings", "records", "registry", "assets", "atomic"},
     {"cards", "tables", "data", "order", "benchmark", "cache", "mini"},
     {"handle", "losses", "importance", "reference", "checkpoint", "synced_norm", "phases"},
+    {"signals", "intervals", "roc", "divergence"},
+    {"bank"},
     {"run", "engine"},
     {"methods", "attacks", "judges", "metrics"},
     {"evaluate", "report", "pipeline", "grid", "launchers", "reproduce", "verbs"},
