@@ -26,7 +26,8 @@ LAYERS = [
     {"bank"},
     {"run", "engine"},
     {"methods", "attacks", "judges", "metrics"},
-    {"evaluate", "flags", "manifest", "model_cache", "report", "pipeline", "grid", "launchers", "reproduce", "verbs"},
+    {"evaluate", "flags", "manifest", "model_cache", "report", "pipeline", "grid", "launchers", "reproduce", "verbs"}
+    | {"attack_stage", "shadows", "representation"},
     {"testing", "cli", "__main__"},
 ]
 WITHOUT_TORCH = ("errors", "settings", "seeds", "registry", "records")
