@@ -22,9 +22,12 @@ LAYERS = [
     {"seeds", "settings", "records", "registry", "assets", "atomic", "cache"},
     {"cards", "tables", "data", "order", "benchmark", "mini"},
     {"handle", "modalities", "losses", "importance", "reference", "checkpoint", "synced_norm", "phases"},
+    {"signals", "intervals", "roc", "divergence"},
+    {"bank"},
     {"run", "engine"},
     {"methods", "attacks", "judges", "metrics"},
-    {"evaluate", "flags", "manifest", "model_cache", "report", "pipeline", "grid", "launchers", "reproduce", "verbs"},
+    {"evaluate", "flags", "manifest", "model_cache", "report", "pipeline", "grid", "launchers", "reproduce", "verbs"}
+    | {"attack_stage", "shadows", "representation"},
     {"testing", "cli", "__main__"},
 ]
 WITHOUT_TORCH = ("errors", "settings", "seeds", "registry", "records")
