@@ -12,6 +12,8 @@ import numpy as np
 from mmunlearn.report.table import ANCHORS, COLLAPSE, NOOP, Table, flags_of, gaps, value_of
 
 INK, GREY, BLUE, ORANGE, GREEN, RED = "#1f2933", "#9aa5b1", "#2f6fb7", "#d97706", "#2e8b57", "#c0392b"
+CURVES = (BLUE, ORANGE, "#7b5aa6", "#0f8b8d", "#8c6d46", "#d16ba5", "#52606d", "#b5a21a")  # neither red nor green
+RADII_PX = (11, 20, 32, 46, 62, 80)  # how far from its point a label may move
 LOSS_FLOOR_NATS, LOSS_CEILING_NATS = 1e-4, 30.0
 
 
@@ -77,7 +79,7 @@ def utility_against_forgetting(table: Table, x: Axis, y: Axis, titles: Mapping[s
     ]
     if len(points) < 2:
         return None
-    with _figure(7.4, 4.6) as (figure, axes):
+    with _figure(9.4, 5.0) as (figure, axes):
         axis = axes[0][0]
         axis.grid(color="#e4e7eb", linewidth=0.6)
         axis.set_axisbelow(True)
@@ -123,10 +125,16 @@ def _place_labels(axis: Any, xs: Sequence[float], ys: Sequence[float], labels: S
         px, py = points[index]
         width, height = 5.6 * len(labels[index]) * (1.12 if weights[index] == "bold" else 1.0), 12.0
         best, best_cost = None, math.inf
-        for radius in (9, 18, 30, 44, 60, 80):
+        for radius in RADII_PX:
             for angle in range(0, 360, 30):
                 cx, cy = px + radius * math.cos(math.radians(angle)), py + radius * math.sin(math.radians(angle))
-                left = cx if -60 <= (angle + 180) % 360 - 180 <= 60 else cx - width if 120 <= angle <= 240 else cx - width / 2
+                left = (
+                    cx
+                    if -60 <= (angle + 180) % 360 - 180 <= 60
+                    else cx - width
+                    if 120 <= angle <= 240
+                    else cx - width / 2
+                )
                 box = (left, cy - height / 2, left + width, cy + height / 2)
                 cost = radius * 0.6 + 40.0 * sum(_overlap(box, other) for other in taken)
                 cost += 60.0 * (box[0] < frame.x0 or box[2] > frame.x1 or box[1] < frame.y0 or box[3] > frame.y1)
@@ -137,7 +145,7 @@ def _place_labels(axis: Any, xs: Sequence[float], ys: Sequence[float], labels: S
         taken.append(box)
         tx, ty = to_data.transform(((box[0] + box[2]) / 2, (box[1] + box[3]) / 2))
         axis.text(tx, ty, labels[index], ha="center", va="center", fontsize=7.5, fontweight=weights[index], zorder=4)
-        if radius > 9:
+        if radius > RADII_PX[0]:
             end = (min(max(px, box[0]), box[2]), min(max(py, box[1]), box[3]))
             ex, ey = to_data.transform(end)
             axis.plot([xs[index], ex], [ys[index], ey], color=GREY, linewidth=0.5, zorder=1)
@@ -163,7 +171,7 @@ def loss_histograms(losses: Mapping[str, tuple[np.ndarray, np.ndarray]], titles:
     columns = min(4, len(losses))
     lines = math.ceil(len(losses) / columns)
     bins = np.geomspace(LOSS_FLOOR_NATS, LOSS_CEILING_NATS, 34)
-    with _figure(1.95 * columns + 0.4, 1.45 * lines + 0.5, lines, columns, sharex=True) as (figure, axes):
+    with _figure(2.3 * columns + 0.2, 1.5 * lines + 0.5, lines, columns, sharex=True) as (figure, axes):
         for index, (row, (forget, unseen)) in enumerate(losses.items()):
             axis = axes[index // columns][index % columns]
             for values, colour, name in ((unseen, GREY, "unseen"), (forget, ORANGE, "forget")):
@@ -198,7 +206,7 @@ def distance_ranking(table: Table, titles: Mapping[str, str]) -> str | None:
     rows = {row["row"]: row for row in table["rows"]}
     if len(ranked) < 2:
         return None
-    with _figure(7.4, 0.27 * len(ranked) + 0.9) as (figure, axes):
+    with _figure(9.4, 0.27 * len(ranked) + 0.9) as (figure, axes):
         axis = axes[0][0]
         for place, (name, gap) in enumerate(ranked):
             colour = RED if name == "original" else GREY if flags_of(rows[name]) & {NOOP, COLLAPSE} else BLUE
@@ -222,21 +230,25 @@ def distance_ranking(table: Table, titles: Mapping[str, str]) -> str | None:
         return _svg(figure)
 
 
-def relearn_curves(curves: Mapping[str, Sequence[tuple[float, float, float]]], y: str) -> str | None:
+def relearn_curves(
+    curves: Mapping[str, Sequence[tuple[float, float, float]]], y: str, titles: Mapping[str, str]
+) -> str | None:
     """A cell after growing budgets: row -> (budget, value, standard error) points; None without a curve."""
     curves = {name: points for name, points in curves.items() if len(points) > 1}
     if not curves:
         return None
-    with _figure(7.4, 3.4) as (figure, axes):
+    with _figure(9.4, 3.6) as (figure, axes):
         axis = axes[0][0]
         axis.grid(color="#e4e7eb", linewidth=0.6)
-        import matplotlib
-
-        colours = matplotlib.colormaps["tab10"].colors
-        for index, (name, points) in enumerate(curves.items()):
+        others = [name for name in curves if name not in ANCHORS]
+        for name, points in curves.items():
             xs, ys, errors = (np.asarray(column, dtype=float) for column in zip(*points, strict=True))
-            colour = {"original": RED, "retrain": GREEN}.get(name, colours[index % len(colours)])
-            axis.plot(xs, ys, marker="o", markersize=3.5, linewidth=1.4, color=colour, label=name)
+            colour = {"original": RED, "retrain": GREEN}.get(name)
+            colour = colour or CURVES[others.index(name) % len(CURVES)]
+            dash = "-" if name in ANCHORS or others.index(name) < len(CURVES) else "--"
+            axis.plot(
+                xs, ys, dash, marker="o", markersize=3.5, linewidth=1.4, color=colour, label=titles.get(name, name)
+            )
             axis.fill_between(xs, ys - 1.96 * errors, ys + 1.96 * errors, color=colour, alpha=0.15, linewidth=0)
         axis.set_xlabel("attacker's budget")
         axis.set_ylabel(y)

@@ -204,6 +204,9 @@ def _footnotes(table: Table, card: Card | None, rows: Sequence[ShownRow]) -> lis
         by_count = {count: [row.name for row in rows if row.seeds == count] for count in sorted(counts)}
         listed = "; ".join(f"n = {count}: {', '.join(names)}" for count, names in by_count.items())
         notes.append(f"Mean ± standard deviation over seeds. Seeds: {listed}.")
+    plan = card.tables.get(str(table["table"])) if card is not None else None
+    if plan is None or any(column.better == "closer" for column in plan.columns):
+        notes.append("↑ higher, ↓ lower, → nearer to the retrained model is better; rates in percent.")
     notes += _paper_notes(table, card)
     present = {flag for row in rows for flag in row.flags}
     notes += [f"{sign} {MEANING[flag]}." for flag, sign in MARKS.items() if flag in present]

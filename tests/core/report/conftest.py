@@ -115,7 +115,9 @@ def write_run(out: Path, row: str, seed: int, count: int = 120) -> Path:
             right = loss < 1.0
             logits = [0.0] * 8
             logits[target if right else (target + 1) % 8] = 2.0
-            rows.append({"id": f"{split}/{index:04d}", "nll": float(loss), "count": 1, "logits": [logits], "target": [target]})
+            rows.append(
+                {"id": f"{split}/{index:04d}", "nll": float(loss), "count": 1, "logits": [logits], "target": [target]}
+            )
         Shard(folder / "responses" / split).append(rows)
     threshold = np.median(np.concatenate([losses["forget"], losses["unseen"]]))
     mia = ((losses["forget"] < threshold).mean() + (losses["unseen"] >= threshold).mean()) / 2
@@ -129,7 +131,13 @@ def write_run(out: Path, row: str, seed: int, count: int = 120) -> Path:
     content["flags"] = {"finetune": ["noop"], "neg_grad": ["collapse"]}.get(row, [])
     folder.joinpath("config.yaml").write_text(yaml.safe_dump({"seed": seed, "method": {"name": content["method"]}}))
     folder.joinpath("results.json").write_text(json.dumps(content))
-    manifest = {"version": "0.1.0", "code": "abc123", "packages": {"torch": "2.15.0"}, "settings_hash": "feed", "device": "cpu"}
+    manifest = {
+        "version": "0.1.0",
+        "code": "abc123",
+        "packages": {"torch": "2.15.0"},
+        "settings_hash": "feed",
+        "device": "cpu",
+    }
     folder.joinpath("manifest.json").write_text(json.dumps(manifest))
     return folder
 
