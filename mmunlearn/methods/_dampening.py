@@ -30,8 +30,9 @@ def dampen_selected(
     bound = len(data["train"]) / len(data["forget"])
     if config.alpha >= bound:
         which = "selects nothing" if config.importance == "sample" else "selects weights only where batches are mixed"
-        message = f"alpha {config.alpha:g} is at or above |train|/|forget| = {bound:.3g} and {which}; choose a smaller
-        one" log.warning("%s", message) run.event("warning", message=message)
+        message = f"alpha {config.alpha:g} is not below |train|/|forget| = {bound:.3g} and {which}"
+        log.warning("%s", message)
+        run.event("warning", message=message)
     whole = importance(handle, data["train"], what, cache=cache_folder("importance") if config.cache else None)
     forget = importance(handle, data["forget"], what)
     selected = dampen(dict(handle.trainable()), forget, whole, alpha=config.alpha, dampening=config.dampening)
