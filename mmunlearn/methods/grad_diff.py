@@ -25,6 +25,8 @@ class GradDiff(GradientMethod):
     needs = frozenset({Need.FORGET, Need.RETAIN})
     paper = "Liu, Liu and Stone 2022; Kurmanji et al. 2023 (NegGrad+); Maini et al. 2024 (GD)"
 
+    toy = {"epochs": 6, "batch_size": 12, "optimiser": {"lr": 0.3}}
+
     class Config(GradientMethod.Config):
         """alpha: weight of the retain loss; beta: weight of the ascent; weight_distance: pull towards the original's
         weights, on parameters alone."""
