@@ -22,7 +22,7 @@ LAYERS = [
     {"seeds", "settings", "records", "registry", "assets", "atomic", "cache"},
     {"cards", "tables", "data", "order", "benchmark", "mini"},
     {"handle", "modalities", "losses", "importance", "reference", "checkpoint", "synced_norm", "phases"},
-    {"run", "engine"},
+    {"run", "engine", "forget_updates"},
     {"methods", "attacks", "judges", "metrics"},
     {"evaluate", "flags", "manifest", "model_cache", "report", "pipeline", "grid", "launchers", "reproduce", "verbs"},
     {"testing", "cli", "__main__"},
