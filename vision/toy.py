@@ -31,9 +31,7 @@ def toy_splits(*, labels: bool = False, forget: int = 12, retain: int = 24, hold
             target: Any = int(draw.integers(CLASSES))
             if labels:
                 target = tuple(int(v) for v in draw.integers(0, 2, CLASSES))
-            examples.append(
-                Example(id=f"toy/{name}/{i:04d}", image=ImageRef(content=buffer.getvalue()), target=target)
-            )
+            examples.append(Example(id=f"toy/{name}/{i:04d}", image=ImageRef(content=buffer.getvalue()), target=target))
         return Split(name, role, tuple(examples))
 
     parts = {
