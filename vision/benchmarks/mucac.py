@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from mmunlearn.benchmark import Benchmark, check_counts
 from mmunlearn.cards import Edition
-from mmunlearn.data import Example, ImageRef, Role, Split, union
+from mmunlearn.data import Example, ImageRef, Role, Split
 from mmunlearn.errors import UserError, near_miss
 from mmunlearn.settings import Settings
 from mmunlearn.tables import image_files, read_text
@@ -75,7 +75,7 @@ class Mucac(Benchmark):
             "calibration": Split("calibration", Role.HOLDOUT, tuple(parts["test"])),
         }
         both = sorted((*parts["forget"], *parts["retain"]), key=lambda example: example.id)
-        splits["train"] = union("train", Role.TRAIN, Split("train", Role.TRAIN, tuple(both)))
+        splits["train"] = Split("train", Role.TRAIN, tuple(both))
         if edition == "full" and self.config.check_counts:
             sizes = {name: len(split) for name, split in splits.items() if name in self.card.splits}
             check_counts(self.card, sizes, "full", dict.fromkeys(sizes, root / IDENTITIES), ALLOW)

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from mmunlearn.benchmark import Benchmark, check_counts
 from mmunlearn.cards import Edition
-from mmunlearn.data import Example, ImageRef, Role, Split, union
+from mmunlearn.data import Example, ImageRef, Role, Split
 from mmunlearn.errors import UserError
 from mmunlearn.settings import Settings
 from mmunlearn.tables import Record, image_files, plain_name, read_csv, unique
@@ -114,7 +114,9 @@ class Mufac(Benchmark):
             "unseen": Split("unseen", Role.UNSEEN, tuple(groups["test"])),
             "calibration": Split("calibration", Role.HOLDOUT, tuple(groups["val"])),
         }
-        return splits | {"train": union("train", Role.TRAIN, splits["forget"], splits["retain"])}
+        # In the table's order, so that variants with the same rows share one original model.
+        train = sorted((*groups["forget"], *groups["retain"]), key=lambda example: example.id)
+        return splits | {"train": Split("train", Role.TRAIN, tuple(train))}
 
     # ---- what the split variants choose ---------------------------------------------------------------------------
     def _flagged(self, train: Sequence[tuple[Record, Example]]) -> list[int]:
