@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from mmunlearn import __version__
 from mmunlearn.errors import Interrupted, UserError, near_miss
@@ -62,9 +63,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
+    return guarded(lambda: _dispatch(words), debug=debug)
+
+
+def call_guarded(module: ModuleType, verb: str, argv: Sequence[str]) -> int:
+    """Run one verb's command for a script of its own (`python -m mmunlearn.vision.train`) and return its exit code."""
+    words = [word for word in argv if word != "--debug"]
+    return guarded(lambda: call(module, verb, words), debug="--debug" in argv)
+
+
+def guarded(work: Callable[[], int], *, debug: bool) -> int:
+    """Run `work`, turning errors into lines on stderr and exit codes."""
     _log_to_stderr(logging.DEBUG if debug else logging.WARNING)
     try:
-        code = _dispatch(words)
+        code = work()
         sys.stdout.flush()
         return code
     except (KeyboardInterrupt, Interrupted) as error:
@@ -136,7 +148,7 @@ def _parser(command: Callable, examples: Sequence[str]):
     return typer.main.get_command(app)
 
 
-def _usage(error: Exception, parser) -> str:
+def _usage(error: Any, parser) -> str:
     option = getattr(error, "option_name", "")
     if option and "such option" in str(error).lower() + error.format_message().lower():
         known = [name for parameter in parser.params for name in parameter.opts if name.startswith("-")]

@@ -37,7 +37,7 @@ def direct(words: Sequence[str]) -> bool:
     kinds = [word for word in words if word != "--json"]
     if len(kinds) > 1 or any(kind not in (*KINDS, "all") for kind in kinds):
         return False
-    command(*kinds, as_json="--json" in words)
+    command(kind=kinds[0] if kinds else "all", as_json="--json" in words)
     return True
 
 
