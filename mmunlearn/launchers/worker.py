@@ -1,7 +1,8 @@
 """Worker of the local launcher: runs command lines of `mmunlearn` one after another in one process.
 
 It reads a JSON line {"argv", "env", "log"} from stdin and answers with {"code"} on the descriptor named in its first
-argument; the second names the function that runs a command ("mmunlearn.cli:main"). Imports are paid once; a crash costs one job, since the launcher starts another worker.
+argument; the second names the function that runs a command ("mmunlearn.cli:main"). Imports are paid once; a crash costs
+one job, since the launcher starts another worker.
 """
 
 import contextlib
