@@ -66,6 +66,7 @@ class Method(ABC):
     intent: ClassVar[Literal["removal", "suppression"]] = "removal"
     paper: ClassVar[str] = ""
     stochastic: ClassVar[bool] = True  # another seed gives other weights
+    toy: ClassVar[Mapping[str, Any]] = {}  # settings that do the work on a toy task of a few dozen examples
     known_failures: ClassVar[Mapping[str, str]] = {}  # contract check -> reason (strict)
 
     def __init__(self, config: Settings | Mapping[str, Any] | None = None):
