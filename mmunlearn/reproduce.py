@@ -142,5 +142,6 @@ def _same_settings(folder: Path, content: Mapping[str, Any]) -> None:
     changed = differences(Run.read(folder), plain(resolved(content)))
     if changed:
         raise UserError(
-            f"{folder} was made with other settings ({'; '.join(changed[:3])}).\nUse another --out, or remove the folder."
+            f"{folder} was made with other settings ({'; '.join(changed[:3])}).\n"
+            "Use another --out, or remove the folder."
         )
