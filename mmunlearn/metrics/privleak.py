@@ -11,8 +11,8 @@ class Privleak(Metric):
     (under-unlearned), positive = over-unlearned, 0 = like the retrained model.
 
     Source: MUSE (Shi et al., 2024). Differs from the paper: a fraction, where MUSE prints percent; the default signal
-    is the mean log-likelihood of the whole answer (MUSE: of its 40 % least likely tokens); AUC_r is measured on the same
-    rows, not a constant. `auc` gives the raw AUC (higher = member).
+    is the mean log-likelihood of the whole answer (MUSE: of its 40 % least likely tokens); AUC_r is measured on
+    the same rows, not a constant. `auc` gives the raw AUC (higher = member).
 
     >>> import numpy as np
     >>> from mmunlearn.records import Rows
