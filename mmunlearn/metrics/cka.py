@@ -57,8 +57,8 @@ class Cka(Metric):
 
 
 def linear_cka(x: np.ndarray, y: np.ndarray) -> float:
-    """‖YᵀX‖² / (‖XᵀX‖ ‖YᵀY‖) of column-centred features (n, d) and (n, e), Frobenius norms; NaN for constant
-    features.""" x, y = x - x.mean(0), y - y.mean(0)
+    """‖YᵀX‖² / (‖XᵀX‖ ‖YᵀY‖) of column-centred features (n, d), (n, e), Frobenius norms; NaN for constant features."""
+    x, y = x - x.mean(0), y - y.mean(0)
     scale = np.linalg.norm(x.T @ x) * np.linalg.norm(y.T @ y)
     return float(np.linalg.norm(y.T @ x) ** 2 / scale) if scale > 0 else float("nan")
 
