@@ -21,7 +21,7 @@ LAYERS = [
     {"errors"},
     {"seeds", "settings", "records", "registry", "assets", "atomic", "cache"},
     {"cards", "tables", "data", "order", "benchmark", "mini"},
-    {"handle", "modalities", "losses", "importance", "reference", "checkpoint", "synced_norm", "phases"},
+    {"handle", "modalities", "losses", "importance", "per_sample", "reference", "checkpoint", "synced_norm", "phases"},
     {"run", "engine"},
     {"methods", "attacks", "judges", "metrics"},
     {"evaluate", "flags", "manifest", "model_cache", "report", "pipeline", "grid", "launchers", "reproduce", "verbs"},
