@@ -68,6 +68,7 @@ def run_settings(card: Card, plan: Plan, row: str, seed: int) -> dict[str, Any]:
         "row": row,
         "seed": seed,
         "start": start,
+        "model": card.model(table, plan.edition),
         "method": card.method(row, table, plan.edition, plan.preset),
         "train": card.editions[plan.edition].train,
         "evaluate": {"table": table, "limit": plan.limit},
