@@ -68,6 +68,7 @@ def run_settings(card: Card, plan: Plan, row: str, seed: int) -> dict[str, Any]:
         "row": row,
         "seed": seed,
         "start": start,
+        "model": card.model(table, plan.edition),
         "method": card.method(row, table, plan.edition, plan.preset),
         "train": card.editions[plan.edition].train,
         "evaluate": {"table": table, "limit": plan.limit},
@@ -142,5 +143,6 @@ def _same_settings(folder: Path, content: Mapping[str, Any]) -> None:
     changed = differences(Run.read(folder), plain(resolved(content)))
     if changed:
         raise UserError(
-            f"{folder} was made with other settings ({'; '.join(changed[:3])}).\nUse another --out, or remove the folder."
+            f"{folder} was made with other settings ({'; '.join(changed[:3])}).\n"
+            "Use another --out, or remove the folder."
         )

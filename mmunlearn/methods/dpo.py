@@ -24,6 +24,8 @@ class Dpo(GradientMethod):
     needs = frozenset({Need.FORGET, Need.RETAIN, Need.REFERENCE})
     paper = "Rafailov et al. 2023; Maini et al. 2024 (IdkDPO)"
 
+    toy = {"epochs": 10, "batch_size": 12, "optimiser": {"lr": 0.01}}
+
     class Config(GradientMethod.Config):
         """beta: inverse temperature; gamma, alpha: weights of the forget and the retain part."""
 

@@ -127,10 +127,13 @@ def epoch_batches(handle, split, stream, epoch, size, *, seed, augment=True):
         yield handle.collate([split[int(i)] for i in chosen], view)
 
 
-def endless_batch(handle, split, stream, index, size, *, seed, augment=True):
-    """Batch number `index` of a stream that does not drive the phase."""
+def endless_batch(handle, split, stream, index, size, *, seed, change=None, augment=True):
+    """Batch number `index` of a stream that does not drive the phase; `change` relabels (example, epoch)."""
     chosen, epochs = Order(len(split), seed, stream).take(index * size, size)
-    return handle.collate([split[int(i)] for i in chosen], View(seed, epochs) if augment else None)
+    examples = [split[int(i)] for i in chosen]
+    if change is not None:
+        examples = [change(example, int(epoch)) for example, epoch in zip(examples, epochs, strict=True)]
+    return handle.collate(examples, View(seed, epochs) if augment else None)
 
 
 @pytest.fixture
