@@ -21,6 +21,8 @@ class Retrain(GradientMethod):
     needs = frozenset({Need.RETAIN, Need.TRAIN, Need.FRESH})
     paper = "retraining from scratch on the retain set (exact unlearning)"
 
+    toy = {"epochs": 20, "batch_size": 12, "optimiser": {"lr": 0.05}}
+
     class Config(GradientMethod.Config):
         """Recipe of the original; `on: train` trains the original itself. milestones: epochs from which the rate is
         multiplied by `gamma` once more (counted from zero). record_forget_updates: with `on: train`, leaves
