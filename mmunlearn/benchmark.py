@@ -54,9 +54,7 @@ class Benchmark(ABC):
         """Settings of the handle for this task: the card's, plus what the task decides (number of classes, head)."""
 
 
-def check_counts(
-    card: Card, sizes: Mapping[str, int], variant: str, files: Mapping[str, Path], allow: str
-) -> None:
+def check_counts(card: Card, sizes: Mapping[str, int], variant: str, files: Mapping[str, Path], allow: str) -> None:
     """Compare sizes of splits with the card's for `variant`; where it names none, nothing is compared.
 
     files: where each split comes from. allow: the setting that lets a difference pass, named in the UserError.

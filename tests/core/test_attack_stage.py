@@ -23,10 +23,14 @@ def data():
     return tiny_splits()
 
 
+@pytest.fixture(scope="module")
+def trained(data):
+    return memorise(TinyHandle(seed=0), data["train"], steps=60)
+
+
 @pytest.fixture
-def target(tmp_path, data):
-    handle = memorise(TinyHandle(seed=0), data["train"], steps=60)
-    return Target(tmp_path / "run", handle, data, "tiny", 3, TrainSettings(device="cpu"))
+def target(tmp_path, data, trained):
+    return Target(tmp_path / "run", trained.copy(), data, "tiny", 3, TrainSettings(device="cpu"))
 
 
 def _run(target):
