@@ -63,12 +63,13 @@ class Paper(Settings):
 
 class Column(Settings):
     """A cell that the printed table shows. published_only: the paper has it and this suite does not measure it the
-    same way (an attack of its own, say), so only the published number appears."""
+    same way (an attack of its own, say), so only the published number appears. unit: where no metric states one."""
 
     cell: str
     title: str
     better: Literal["higher", "lower", "closer"] = "closer"
     published_only: bool = False
+    unit: str = ""
 
 
 class RowSettings(Settings):

@@ -95,7 +95,7 @@ def _all_columns(table: Table) -> list[Column]:
 
 
 def _column(column: Column, table: Table, card: Card | None) -> ShownColumn:
-    unit = unit_of(column.cell, card, str(table["table"]))
+    unit = column.unit or unit_of(column.cell, card, str(table["table"]))
     has_paper = any(row["cells"].get(column.cell, {}).get("paper") is not None for row in table["rows"])
     fraction = unit == "fraction"
     return ShownColumn(
