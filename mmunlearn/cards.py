@@ -6,6 +6,7 @@ settings; every number has a `from`.
 
 import os
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -264,7 +265,16 @@ def read_card(name: str) -> Card:
 
 
 def read_card_file(path: Path) -> Card:
-    """Read and check one card file."""
+    """Read and check one card file; one that has not changed since the last call is not read again."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return _read_card_file(path, 0, 0)  # raises what is wrong
+    return _read_card_file(path, facts.st_mtime_ns, facts.st_size)
+
+
+@lru_cache(maxsize=64)
+def _read_card_file(path: Path, _mtime_ns: int, _size: int) -> Card:
     card = build(Card, read_yaml(path), str(path))
     if card.name != path.stem:
         raise UserError(f"{path}: name is {card.name!r}; a card is named like its file.")
