@@ -4,6 +4,7 @@ A card says where the data comes from, what the splits are, what is measured, wh
 settings; every number has a `from`.
 """
 
+import copy
 import os
 from collections.abc import Mapping
 from functools import lru_cache
@@ -231,7 +232,7 @@ class Card(Settings):
         settings: dict[str, Any] = {}
         for layer in layers:
             settings = merge(settings, layer)
-        return settings
+        return copy.deepcopy(settings)  # cards are shared
 
     def model(self, table: str, edition: Edition) -> dict[str, Any]:
         """What a table lays over the edition's model: its own network, in the full edition only."""
