@@ -104,7 +104,7 @@ def test_parquet_that_is_none_is_refused(tmp_path):
 def test_a_missing_or_unknown_table_is_refused(tmp_path):
     with pytest.raises(UserError, match="no such file"):
         read_table(tmp_path / "gone.csv", COLUMNS)
-    with pytest.raises(UserError, match="Allowed: .csv, .jsonl, .parquet"):
+    with pytest.raises(UserError, match=r"Allowed: \.csv, \.jsonl, \.parquet"):
         read_table(tmp_path / "t.xlsx", COLUMNS)
 
 

@@ -3,13 +3,13 @@
 import imagehash
 import numpy as np
 import pytest
+from mmunlearn.vision import duplicates
+from mmunlearn.vision.benchmarks._mufac_split import clean, whole_groups
+from mmunlearn.vision.duplicates import find_duplicates, first_of_each, hashes, phash
 from PIL import Image
 
 from mmunlearn.data import Example, ImageRef
 from mmunlearn.errors import UserError
-from mmunlearn.vision import duplicates
-from mmunlearn.vision.benchmarks._mufac_split import clean, whole_groups
-from mmunlearn.vision.duplicates import find_duplicates, first_of_each, hashes, phash
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +78,7 @@ def test_hashes_of_files_are_computed_once_and_again_when_a_file_changes(tmp_pat
 
 def test_a_picture_that_cannot_be_decoded_is_named(tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8 no")
-    with pytest.raises(UserError, match="broken.jpg"):
+    with pytest.raises(UserError, match=r"broken\.jpg"):
         hashes([ImageRef(path=tmp_path / "broken.jpg")])
 
 
@@ -95,9 +95,7 @@ def test_cleaning_in_the_published_order_by_hand():
 def nearest_by_search(groups, size):
     """Every choice of groups, tried."""
     names = list(dict.fromkeys(groups))
-    sums = [
-        sum(groups.count(n) for i, n in enumerate(names) if bits >> i & 1) for bits in range(1 << len(names))
-    ]
+    sums = [sum(groups.count(n) for i, n in enumerate(names) if bits >> i & 1) for bits in range(1 << len(names))]
     return min(sums, key=lambda total: (abs(total - size), total))
 
 
