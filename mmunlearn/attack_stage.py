@@ -25,7 +25,7 @@ from mmunlearn.atomic import new_folder, write_json
 from mmunlearn.attacks.base import Attack, Cost, InputAttack, RowsAttack, WeightAttack
 from mmunlearn.data import Split
 from mmunlearn.errors import UserError, near_miss
-from mmunlearn.evaluate import respond, rows_of
+from mmunlearn.evaluate import make_metric, respond, rows_of
 from mmunlearn.handle import Decoding, Handle, Response, weights_digest
 from mmunlearn.intervals import normal, wilson
 from mmunlearn.metrics.base import Sight, Value
@@ -41,14 +41,14 @@ class AttackOptions(Settings):
     """What every attack of one command shares.
 
     splits: whose figures are shown. members, others: what membership attacks tell apart (the first of `others` that the
-    data has). membership: attack whose accuracy is followed over the budgets of weight attacks ("" for none).
+    data has). membership: metrics of the two that are followed over the budgets of weight attacks.
     relearn_time: also count epochs until the forgotten is back (relearn only; needs the original, AIN a control too).
     """
 
     splits: tuple[str, ...] = ("forget", "test", "retain")
     members: str = "forget"
     others: tuple[str, ...] = ("unseen", "test")
-    membership: str = "membership"
+    membership: tuple[str, ...] = ("mia", "auc")
     batch_size: int = Field(256, ge=1)
     relearn_time: bool = False
 
@@ -342,19 +342,15 @@ def _measures(stage: Stage, target: Target, answers: Mapping[str, Rows], seed: i
         if "nll" in rows and "count" in rows:
             values[f"{name}_nll"] = _mean(rows["nll"] / rows["count"])
     if isinstance(stage.attack, WeightAttack):
-        values |= _membership(stage, target, answers, seed)
+        values |= _membership(stage, target, answers)
     return values
 
 
-def _membership(stage: Stage, target: Target, answers: Mapping[str, Rows], seed: int) -> dict[str, Value]:
-    name = stage.options.membership
-    if not name or not _others(stage, target):
+def _membership(stage: Stage, target: Target, answers: Mapping[str, Rows]) -> dict[str, Value]:
+    if not _others(stage, target):
         return {}
-    attack = registry.load("attacks", name, target.modality)()
-    if not isinstance(attack, RowsAttack):
-        raise UserError(f"options.membership: {name!r} is no membership attack.")
-    values = attack.measure(_sight(stage, target, answers), seed)
-    return {f"{name}_{key}": value for key, value in values.items()}
+    sight = _sight(stage, target, answers)
+    return {name: make_metric(name, target.modality)[0].reduce(sight) for name in stage.options.membership}
 
 
 def accuracy(rows: Rows) -> Value:
