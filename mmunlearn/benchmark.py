@@ -54,6 +54,26 @@ class Benchmark(ABC):
         """Settings of the handle for this task: the card's, plus what the task decides (number of classes, head)."""
 
 
+def check_counts(
+    card: Card, sizes: Mapping[str, int], variant: str, files: Mapping[str, Path], allow: str
+) -> None:
+    """Compare sizes of splits with the card's for `variant`; where it names none, nothing is compared.
+
+    files: where each split comes from. allow: the setting that lets a difference pass, named in the UserError.
+    """
+    for name, found in sizes.items():
+        expected = card.splits[name].count.get(variant)
+        path = files[name]
+        if expected is None or found == expected:
+            continue
+        others = [v for v, count in card.splits[name].count.items() if count == found]
+        hint = f" That is the number of variant {others[0]}." if others else ""
+        raise UserError(
+            f"{path}: {found:,} examples for {name}, expected {expected:,} ({variant}).{hint} "
+            f"Restore the data, or set {allow}."
+        )
+
+
 def resolve_root(benchmark: Benchmark, edition: Edition, root: Path | None) -> Path:
     """The data's folder: the given one; for the mini edition without one, the cached build (made when missing).
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
@@ -67,7 +67,7 @@ def npo(nll: Float[Tensor, " batch"], reference: Float[Tensor, " batch"], *, bet
 
 def simnpo(
     nll: Float[Tensor, " batch"],
-    count: Float[Tensor, " batch"],
+    count: Int[Tensor, " batch"],
     *,
     beta: float,
     gamma: float = 0.0,

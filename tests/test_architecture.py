@@ -21,10 +21,10 @@ LAYERS = [
     {"errors"},
     {"seeds", "settings", "records", "registry", "assets", "atomic", "cache"},
     {"cards", "tables", "data", "order", "benchmark", "mini"},
-    {"handle", "modalities", "losses", "importance", "reference", "checkpoint", "synced_norm", "phases"},
+    {"handle", "modalities", "losses", "importance", "reference", "checkpoint", "synced_norm", "phases", "per_sample"},
     {"signals", "intervals", "roc", "divergence"},
     {"bank"},
-    {"run", "engine"},
+    {"run", "engine", "forget_updates"},
     {"methods", "attacks", "judges", "metrics"},
     {"evaluate", "flags", "manifest", "model_cache", "report", "pipeline", "grid", "launchers", "reproduce", "verbs"}
     | {"attack_stage", "shadows", "representation"},
