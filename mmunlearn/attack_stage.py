@@ -42,7 +42,8 @@ class AttackOptions(Settings):
 
     splits: whose figures are shown. members, others: what membership attacks tell apart (the first of `others` that the
     data has). membership: metrics of the two that are followed over the budgets of weight attacks.
-    relearn_time: also count epochs until the forgotten is back (relearn only; needs the original, AIN a control too).
+    shadows: shadow models of the bank that is trained (or found in the cache) for attacks that need one and name none.
+    relearn_time: also count epochs until the forgotten is back (relearn; needs the original, its ratio AIN a control).
     """
 
     splits: tuple[str, ...] = ("forget", "test", "retain")
@@ -50,6 +51,7 @@ class AttackOptions(Settings):
     others: tuple[str, ...] = ("unseen", "test")
     membership: tuple[str, ...] = ("mia", "auc")
     batch_size: int = Field(256, ge=1)
+    shadows: int = Field(0, ge=0, multiple_of=2)
     relearn_time: bool = False
 
 
@@ -122,11 +124,30 @@ def attack_run(
     from mmunlearn.pipeline import read_settings
 
     settings, options = read_settings(path), options or AttackOptions()
-    stages = [make_stage(wanted, settings.modality, options) for wanted in attacks]
+    stages = [make_stage(_with_bank(wanted, path, settings.modality, options), settings.modality, options)
+              for wanted in attacks]  # fmt: skip
     with Run.open(path, settings) as run:
         target = open_target(path)
         other = open_target(control, target.data) if control is not None else None
         return [run_stage(stage, target, run, control=other, fresh=fresh) for stage in stages]
+
+
+def _with_bank(wanted: str | Mapping[str, Any], path: Path, modality: str, options: AttackOptions) -> dict[str, Any]:
+    """`wanted` as a mapping, with the path of a bank where its attack needs one and names none."""
+    content = {"name": wanted} if isinstance(wanted, str) else dict(wanted)
+    cls: Any = registry.load("attacks", content.get("name", ""), modality)
+    if not getattr(cls, "needs_bank", False) or content.get("bank"):
+        return content
+    if not options.shadows:
+        name = content["name"]
+        raise UserError(
+            f"attack {name!r} needs a bank of shadow models.\n"
+            f"Add options.shadows=16 to train that many (once; they are cached), or give {name}.bank=FILE."
+        )
+    from mmunlearn.shadows import run_bank
+
+    bank = run_bank(path, models=options.shadows, unlearn=cls.needs_unlearned_bank)
+    return content | {"bank": str(bank)}
 
 
 def make_stage(wanted: str | Mapping[str, Any], modality: str, options: AttackOptions) -> Stage:
