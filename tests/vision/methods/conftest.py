@@ -127,6 +127,11 @@ def epoch_batches(handle, split, stream, epoch, size, *, seed, augment=True):
         yield handle.collate([split[int(i)] for i in chosen], view)
 
 
+def split_of(examples):
+    """A split of any examples."""
+    return Split("examples", Role.TRAIN, tuple(examples))
+
+
 def endless_batch(handle, split, stream, index, size, *, seed, change=None, augment=True):
     """Batch number `index` of a stream that does not drive the phase; `change` relabels (example, epoch)."""
     chosen, epochs = Order(len(split), seed, stream).take(index * size, size)
@@ -152,7 +157,8 @@ def kit(tmp_path):
 
     return SimpleNamespace(
         handle=ConvHandle, splits=make_splits, memorise=memorise, nll=nll, weights=weights, trained=trained, run=run,
-        largest_difference=largest_difference, epoch_batches=epoch_batches, endless_batch=endless_batch,
+        split_of=split_of, largest_difference=largest_difference, epoch_batches=epoch_batches,
+        endless_batch=endless_batch,
     )  # fmt: skip
 
 
