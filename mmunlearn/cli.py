@@ -29,6 +29,7 @@ VERBS = {
     "report": "Table and HTML report from finished runs.",
     "grid": "Many runs from one file of settings and axes.",
 }
+DIRECT = {"list": "mmunlearn.verbs._listing"}  # modules that do a verb's plain forms without the parser
 RESUMES = "Interrupted. The same command continues where it stopped."
 FOLDER = Path(__file__).parent / "verbs"
 
@@ -120,10 +121,9 @@ def _dispatch(words: list[str]) -> int:
         raise UserError(f"mmunlearn: no such verb {verb!r}. {near_miss(verb, verbs())}")
     import importlib
 
-    module = importlib.import_module(f"mmunlearn.verbs.{verb}")
-    if hasattr(module, "direct") and module.direct(rest):
+    if verb in DIRECT and importlib.import_module(DIRECT[verb]).direct(rest):
         return 0
-    return call(module, verb, rest)
+    return call(importlib.import_module(f"mmunlearn.verbs.{verb}"), verb, rest)
 
 
 def call(module: ModuleType, verb: str, words: Sequence[str]) -> int:

@@ -142,3 +142,18 @@ def test_durations(value: float | None, expected: str) -> None:
 )
 def test_sizes(value: float | None, expected: str) -> None:
     assert expected == size(value)
+
+
+def test_published_only_column_shows_the_papers_number_alone_in_its_unit(card, run_result) -> None:
+    from mmunlearn.cards import Card, Column
+
+    plan = card.tables["main"]
+    extra = Column(cell="paper/minutes", title="Time", better="lower", published_only=True, unit="min")
+    paper = plan.paper.model_copy(update={"cells": {**plan.paper.cells, "scrub": {"paper/minutes": 7.34}}})
+    changed = plan.model_copy(update={"columns": (*plan.columns, extra), "paper": paper})
+    wider = Card.model_copy(card, update={"tables": {"main": changed}})
+    view = shown(build_table(runs(run_result), wider), wider)
+    assert ("Time (paper)", "min", False) == (view.columns[-1].title, view.columns[-1].unit, view.columns[-1].has_paper)
+    assert {"scrub": "7.34", "retrain": "–"} == {
+        row.name: row.cells[-1].text for row in view.rows if row.name in ("scrub", "retrain")
+    }
