@@ -14,8 +14,8 @@ import yaml
 
 from mmunlearn.atomic import write_json
 from mmunlearn.errors import UserError
-from mmunlearn.grid_board import Board, make_board
 from mmunlearn.launchers.base import Job, Launcher, Resources, State
+from mmunlearn.launchers.board import Board, make_board
 from mmunlearn.settings import Settings, build, digest, read_yaml
 
 MAX_JOBS = 10_000

@@ -4,9 +4,9 @@ import numpy as np
 
 from mmunlearn import roc
 from mmunlearn.bank import Bank, read_bank
+from mmunlearn.metrics._samples import signal
 from mmunlearn.metrics.base import NOTHING, Sight, Value
 from mmunlearn.records import Rows
-from mmunlearn.signals import signals
 
 RATES = {"0.1pct": 0.001, "1pct": 0.01, "10pct": 0.1}
 
@@ -36,12 +36,11 @@ def value_of(estimate: roc.Estimate, n: int, unscored: int) -> Value:
     return Value(estimate.value, n, known[0], unscored, *known[1:])
 
 
-def observed(rows: Rows | None, signal: str, bank: Bank) -> tuple[np.ndarray, Bank]:
+def observed(rows: Rows | None, name: str, bank: Bank) -> tuple[np.ndarray, Bank]:
     """The target model's signal on `rows` in the order of their ids, and the bank's columns for the same examples."""
     if rows is None or not len(rows):
         return np.empty(0), bank.at([])
-    rows = rows.sorted()
-    return signals(rows)[signal], bank.at(rows.ids)
+    return signal(rows, name), bank.at(sorted(rows.ids))
 
 
 def bank_of(path: str, attack: str) -> Bank:

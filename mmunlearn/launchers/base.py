@@ -1,5 +1,6 @@
 """Launcher: one verb, `submit`, that gives a job whose state and last lines can be asked for."""
 
+import importlib
 import re
 import time
 from abc import ABC, abstractmethod
@@ -9,6 +10,8 @@ from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+ENTRY = "mmunlearn.cli:main"  # what runs a command
 
 
 class State(StrEnum):
@@ -50,6 +53,12 @@ class Job(ABC):
             return ""
         kept = [line for line in text.replace("\r", "\n").splitlines() if line.strip()]
         return "\n".join(kept[-lines:])
+
+
+def run_entry(entry: str, command: Sequence[str]) -> int:
+    """Run a command through the function that `entry` ("module:function") names; returns its exit code."""
+    module, _, name = entry.partition(":")
+    return getattr(importlib.import_module(module), name)(list(command))
 
 
 def log_file(folder: Path, name: str) -> Path:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mmunlearn.launchers.base import Job, Launcher, Resources, State, log_file
+from mmunlearn.launchers.base import ENTRY, Job, Launcher, Resources, State, log_file, run_entry
 
 
 class DebugJob(Job):
@@ -23,13 +23,11 @@ class DebugJob(Job):
 class Debug(Launcher):
     """Runs a submitted command before `submit` returns. `resources` are ignored."""
 
-    def __init__(self, logs: Path):
-        self.logs = logs
+    def __init__(self, logs: Path, *, entry: str = ENTRY):
+        self.logs, self.entry = logs, entry
 
     def submit(self, command: Sequence[str], resources: Resources, env: Mapping[str, str], *, name: str = "") -> Job:
         """Run the command here with stdout and stderr in its log."""
-        from mmunlearn.cli import main
-
         self.logs.mkdir(parents=True, exist_ok=True)
         log = log_file(self.logs, name or "job")
         started = time.monotonic()
@@ -41,7 +39,7 @@ class Debug(Launcher):
                 contextlib.redirect_stdout(stream),
                 contextlib.redirect_stderr(stream),
             ):
-                code = main(command)
+                code = run_entry(self.entry, command)
         finally:
             for key, value in before.items():
                 os.environ.pop(key, None) if value is None else os.environ.update({key: value})

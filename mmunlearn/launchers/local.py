@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mmunlearn.errors import UserError
-from mmunlearn.launchers.base import Job, Launcher, Resources, State, log_file
+from mmunlearn.launchers.base import ENTRY, Job, Launcher, Resources, State, log_file
 
 GRACE_S = 30.0  # what an interrupted job gets to leave resumable state
 IDLE_EXIT_S = 5.0
@@ -129,7 +129,7 @@ class Local(Launcher):
     entry: "module:function" that runs a command and returns its exit code.
     """
 
-    def __init__(self, logs: Path, *, workers: int | None = None, threads: int = 1, entry: str = "mmunlearn.cli:main"):
+    def __init__(self, logs: Path, *, workers: int | None = None, threads: int = 1, entry: str = ENTRY):
         if threads < 1:
             raise UserError(f"threads must be at least 1 (got {threads}).")
         if workers is not None and workers < 1:

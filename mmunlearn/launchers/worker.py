@@ -1,18 +1,20 @@
 """Worker of the local launcher: runs command lines of `mmunlearn` one after another in one process.
 
 It reads a JSON line {"argv", "env", "log"} from stdin and answers with {"code"} on the descriptor named in its first
-argument; the second names the function that runs a command ("mmunlearn.cli:main"). Imports are paid once; a crash costs one job, since the launcher starts another worker.
+argument; the second names the function that runs a command ("mmunlearn.cli:main"). Imports are paid once; a crash costs
+one job, since the launcher starts another worker.
 """
 
 import contextlib
 import gc
-import importlib
 import json
 import os
 import signal
 import sys
 import traceback
 from typing import Any
+
+from mmunlearn.launchers.base import run_entry
 
 PR_SET_PDEATHSIG = 1
 
@@ -48,8 +50,7 @@ def _do(order: dict[str, Any], entry: str) -> int:
     try:
         os.dup2(log, 1)  # descriptors, so that output of compiled code and of subprocesses arrives as well
         os.dup2(log, 2)
-        module, _, name = entry.partition(":")
-        return getattr(importlib.import_module(module), name)(order["argv"])
+        return run_entry(entry, order["argv"])
     except KeyboardInterrupt:
         return 130
     except SystemExit as error:

@@ -71,7 +71,7 @@ class Method(ABC):
 
     def __init__(self, config: Settings | Mapping[str, Any] | None = None):
         if config is None or isinstance(config, Mapping):
-            # Merged first, so that one field of a nested default (optimiser.lr) leaves the others as the method has them.
+            # Merged first: one field of a nested default (optimiser.lr) leaves the others as the method has them.
             given = merge(self.defaults(config or {}), config or {})
             config = build(type(self).Config, given, f"method[{self.name()}]")
         self.config: Any = config
