@@ -24,7 +24,7 @@ class Ct(GradientMethod):
     needs = frozenset({Need.RETAIN})
     paper = "Deep Unlearn, arXiv 2410.01276 (CT, NeurIPS 2023 unlearning challenge)"
 
-    toy = {"batch_size": 6, "epochs": 10, "optimiser": {"lr": 0.01}}
+    toy = {"batch_size": 12, "epochs": 5, "optimiser": {"lr": 0.005}}
 
     class Config(GradientMethod.Config):
         """The source's recipe."""

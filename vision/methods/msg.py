@@ -29,7 +29,7 @@ class Msg(GradientMethod):
     needs = frozenset({Need.FORGET, Need.RETAIN})
     paper = "Deep Unlearn, arXiv 2410.01276 (MSG, NeurIPS 2023 unlearning challenge)"
 
-    toy = {"batch_size": 6, "epochs": 10, "optimiser": {"lr": 0.01}}
+    toy = {"batch_size": 12, "epochs": 5, "optimiser": {"lr": 0.005}}
 
     class Config(GradientMethod.Config):
         """damping: factor on gradients of convolution weights that were kept."""
