@@ -171,7 +171,7 @@ def _check(layer: nn.Module) -> None:
 
 
 def _rule(layer: nn.Module, x: Tensor, g: Tensor, power: Power) -> list[tuple[nn.Parameter, Tensor]]:
-    """(parameter, amount) pairs of one layer: inputs `x` (example, …), gradients `g` of its output (row, example, …)."""
+    """(parameter, amount) pairs of one layer. x: inputs (example, …); g: gradients of its output (row, example, …)."""
     if isinstance(layer, nn.Linear):
         a = x.flatten(1, -2) if x.dim() > 2 else x.unsqueeze(1)
         g = g.flatten(2, -2) if g.dim() > 3 else g.unsqueeze(2)

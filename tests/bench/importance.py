@@ -13,11 +13,11 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from mmunlearn.vision.handle import VisionHandle
 
 from mmunlearn.data import Example, ImageRef
 from mmunlearn.methods.fisher import outcome_rows
 from mmunlearn.per_sample import accumulate
-from mmunlearn.vision.handle import VisionHandle
 
 
 def pictures(n: int, size: int) -> list[Example]:
