@@ -35,7 +35,7 @@ from mmunlearn.methods.retrain import Retrain
 from mmunlearn.mini import code_digest
 from mmunlearn.records import Rows, Shard, read_rows
 from mmunlearn.run import Run, TrainSettings
-from mmunlearn.seeds import derive, generator
+from mmunlearn.seeds import derive, generator, uniforms
 from mmunlearn.settings import Settings, digest, plain
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,8 @@ class ShadowSettings(Settings):
     """A bank's recipe. models: an even number (they come in complementary pairs). pool: splits that models train on.
 
     recipe: settings of method `retrain`. unlearn: a method with `name` and settings, applied to every trained model on
-    a forget set of its own: `forget_frac` of its training examples that lie in the splits `candidates`.
+    a forget set of its own. Every example of the splits `candidates` is unlearned in `forget_frac` of the models that
+    trained on it.
     """
 
     models: int = Field(8, ge=2, multiple_of=2)
@@ -89,12 +90,11 @@ def draw_pool(data: Mapping[str, Split], settings: ShadowSettings) -> Pool:
         member[2 * pair + 1, order[n // 2 :]] = True
     open_ids = {example.id for name in settings.candidates if name in data for example in data[name]}
     open_ = np.asarray([key in open_ids for key in split.ids])
-    unlearned = np.zeros_like(member)
-    for model in range(settings.models):
-        choice = np.flatnonzero(member[model] & open_)
-        count = round(settings.forget_frac * len(choice))
-        drawn = generator(settings.seed, "shadow", "forget", model).permutation(len(choice))[:count]
-        unlearned[model, choice[drawn]] = True
+    # Exactly the same number of unlearned models for every candidate: few models leave no room for luck in a fit.
+    draws = uniforms(np.asarray([e.key for e in split]), derive(settings.seed, "shadow", "forget"), settings.models)
+    rank = np.where(member.T, draws, np.inf).argsort(1).argsort(1).T
+    count = max(1, round(settings.forget_frac * settings.models / 2))
+    unlearned = member & open_ & (rank < count)
     return Pool(split, member, unlearned)
 
 

@@ -10,6 +10,7 @@ from mmunlearn.verbs.options import Config, Words, read_settings
 
 EXAMPLES = (
     "mmunlearn attack runs/scrub --attack membership,relearn --control runs/retrain",
+    "mmunlearn attack runs/scrub --attack lira,ulira options.shadows=16",
     "mmunlearn attack runs/scrub --attack relearn relearn.examples=50 options.relearn_time=true",
 )
 DEFAULT = "membership,relearn,prune,quantise"

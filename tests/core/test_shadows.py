@@ -49,11 +49,13 @@ def test_pairs_are_complementary_halves_so_every_example_is_in_half_of_the_model
     assert len({row.tobytes() for row in pool.member}) == 6
 
 
-def test_forgotten_sets_are_half_of_each_models_candidates(data):
-    pool = draw_pool(data, _settings(candidates=("forget",), forget_frac=0.5))
+def test_each_candidate_is_unlearned_in_half_of_the_models_that_trained_on_it(data):
+    pool = draw_pool(data, _settings(models=8, candidates=("forget",), forget_frac=0.5))
     candidate = np.asarray(["/forget/" in key for key in pool.split.ids])
     assert not (pool.unlearned & ~(pool.member & candidate)).any()
-    assert [round(0.5 * int(m.sum())) for m in pool.member & candidate] == pool.unlearned.sum(1).tolist()
+    assert [2] * int(candidate.sum()) == pool.unlearned.sum(0)[candidate].tolist()
+    assert len({column.tobytes() for column in pool.unlearned.T[candidate]}) > 1
+    assert 1 == draw_pool(data, _settings(models=2, forget_frac=0.01)).unlearned.sum(0).max()
 
 
 def test_another_seed_draws_other_halves_and_an_unknown_split_is_named(data):
