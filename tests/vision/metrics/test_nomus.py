@@ -6,7 +6,7 @@ from mmunlearn.vision.metrics.nomus import Nomus, nomus
 from mmunlearn.metrics.base import Sight, Value
 from mmunlearn.records import Rows
 
-# Accuracy, F and NoMUS in the README's column order: original, retrained, fine-tune, CF-3, NegGrad, UNSIR 1 and 2, SCRUB,
+# Accuracy, F and NoMUS, columns as in the README: original, retrained, fine-tune, CF-3, NegGrad, UNSIR 1 and 2, SCRUB,
 # advanced NegGrad. All rows are consistent, the suspicious F = .468 of SCRUB on Smiling included.
 README = {
     "MUFAC": (
