@@ -2,8 +2,8 @@
 
     python tests/bench/membership.py [--examples 512] [--size 64]
 
-Both sides compute the same figures on the same classifier (random pictures, ResNet-18, evaluation mode); the figures are
-compared before the times are. The slow side is what reference suites do: a forward pass for each signal of each split.
+Both sides compute the same figures on the same classifier (random pictures, ResNet-18, evaluation mode) and the figures
+are compared before the times. The slow side is what reference suites do: a forward pass for each signal of each split.
 """
 
 import argparse

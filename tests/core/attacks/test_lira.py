@@ -33,7 +33,10 @@ def slow(target: np.ndarray, bank: Bank, *, offline: bool, variance: str, median
         groups = [phi[bank.member[:, i] == side, i] for i in range(len(bank.ids))]
         squares = sum(((g - g.mean()) ** 2).sum() for g in groups)
         pooled = np.sqrt(squares / sum(len(g) - 1 for g in groups))
-        sides[side] = [(centre(g), g.std(ddof=1) if variance == "example" else pooled) for g in groups]
+        total = np.concatenate(groups).std()
+        sides[side] = [
+            (centre(g), {"example": g.std(ddof=1), "global": pooled, "total": total}[variance]) for g in groups
+        ]
     scores = []
     for i, observed in enumerate(target):
         out = norm(*sides[False][i])
@@ -44,7 +47,7 @@ def slow(target: np.ndarray, bank: Bank, *, offline: bool, variance: str, median
 
 
 @pytest.mark.parametrize("offline", [False, True])
-@pytest.mark.parametrize("variance", ["example", "global"])
+@pytest.mark.parametrize("variance", ["example", "global", "total"])
 @pytest.mark.parametrize("centre", ["mean", "median"])
 def test_scores_equal_loops_over_examples(offline, variance, centre):
     bank, target, _ = gaussian_bank(11, 20)
