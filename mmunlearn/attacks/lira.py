@@ -21,8 +21,8 @@ class Lira(RowsAttack):
     example only: score = Φ((φ - μ_out)/σ_out). variance: "example" fits σ per example; "global" pools it over examples
     around each one's own mean (better with few models); "auto" takes "example" from 64 models a side on, as the paper
     does; "total" is the published codes' fixed variance, the deviation of all values of all examples together, which
-    also holds how much examples differ from one another. centre: mean over models, or median as in TDDBench. Cells: auc,
-    tpr_at_*, balanced_accuracy.
+    also holds how much examples differ from one another. centre: over models; TDDBench takes the median.
+    Cells: auc, tpr_at_*, balanced_accuracy.
     """
 
     class Config(Settings):
@@ -40,7 +40,11 @@ class Lira(RowsAttack):
     def measure(self, sight: Sight, seed: int) -> Mapping[str, Value]:
         """Members in rows, others in against; every example needs at least one model on each side it uses."""
         bank = bank_of(self.config.bank, "lira")
-        scores = [lira(*observed(rows, "rescaled_logit", bank), self.config) for rows in (sight.rows, sight.against)]
+        inside, own = observed(sight.rows, "rescaled_logit", bank)
+        outside, _ = observed(sight.against, "rescaled_logit", bank)
+        # Both sides share one fit, so that a pooled deviation is the same for both.
+        ids = [*own.ids, *(sorted(sight.against.ids) if sight.against is not None else ())]
+        scores = np.split(lira(np.concatenate([inside, outside]), bank.at(ids), self.config), [len(inside)])
         return figures(scores[0], scores[1], seed, "lira")
 
 

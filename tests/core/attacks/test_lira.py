@@ -72,6 +72,20 @@ def test_auc_on_two_gaussians_is_the_known_one_and_above_a_single_threshold(tmp_
     assert 6000 == cells["auc"].n
 
 
+def test_both_sides_share_one_pooled_deviation(tmp_path):
+    bank, target, inside = gaussian_bank(8, 40)
+    noisy = bank.signal("rescaled_logit") * np.where(inside, 1.0, 3.0)  # the others' models spread three times as far
+    bank = Bank(bank.ids, {"rescaled_logit": noisy}, bank.member)
+    bank.save(tmp_path / "bank")
+    ids = np.asarray(bank.ids)
+    sight = Sight(rows_of(ids[inside], target[inside]), rows_of(ids[~inside], target[~inside]))
+    scores = lira(target, bank, Lira.Config())
+    from mmunlearn.roc import auc
+
+    expected = auc(scores[inside], scores[~inside]).value
+    assert expected == Lira({"bank": str(tmp_path / "bank")}).measure(sight, 0)["auc"].value
+
+
 def test_order_of_rows_does_not_matter(tmp_path):
     bank, target, inside = gaussian_bank(8, 60)
     bank.save(tmp_path / "bank")
