@@ -82,19 +82,19 @@ def judge(run: Run, plan: EvaluationPlan, examples: Sequence[Example], modality:
         return None
     grader = registry.load("judges", plan.judge, modality)()
     folder = run.path / "verdicts" / plan.name
-    stored = {row["key"]: _verdict(row) for row in read_rows(folder)}
+    stored = read_rows(folder)
     items = [
         Item(example, {k: v for k, v in answers[example.id].items() if k != "id"})
         for example in examples
         if example.id in answers
     ]
-    cache: dict[str, Verdict] = dict(stored)
+    cache: dict[str, Verdict] = {row["key"]: _verdict(row) for row in stored}
     verdicts = grader(items, cache)
     fresh = [
         {"id": item.example.id, "key": grader.key(item), **_fields(verdict)}
         for item, verdict in zip(items, verdicts, strict=True)
     ]
-    if [row["key"] for row in fresh] != list(stored) or len(stored) != len(fresh):
+    if {row["id"]: row["key"] for row in fresh} != {row["id"]: row["key"] for row in stored}:
         shutil.rmtree(folder, ignore_errors=True)
         Shard(folder).append(fresh)
     merged = [answers[row["id"]] | {"value": row["value"], "label": row["label"]} for row in fresh]

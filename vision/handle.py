@@ -119,7 +119,7 @@ class VisionHandle(Handle):
             return drawn + (drawn >= int(example.target))  # type: ignore[arg-type]
         while True:
             vector = tuple(int(v) for v in generator.integers(0, 2, s.classes))
-            if not wrong_only or vector != tuple(np.atleast_1d(example.target)):
+            if not wrong_only or vector != tuple(np.atleast_1d(np.asarray(example.target))):
                 return vector
 
     def fresh(self, seed: int) -> Self:

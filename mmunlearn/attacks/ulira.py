@@ -37,6 +37,7 @@ class Ulira(RowsAttack):
     access = Access.LOGITS
     paper = "arXiv 2403.01218"
     needs_bank = True
+    needs_unlearned_bank = True
 
     def measure(self, sight: Sight, seed: int) -> Mapping[str, Value]:
         """Unlearned examples in rows, never-seen ones in against."""

@@ -176,7 +176,7 @@ def tiny_splits(
     return parts
 
 
-def memorise(handle: TinyHandle, split: Split, *, steps: int = 150, lr: float = 0.02) -> TinyHandle:
+def memorise(handle: TinyHandle, split: Split, *, steps: int = 70, lr: float = 0.02) -> TinyHandle:
     """Fit `split` by heart with full-batch Adam, in place; returns the handle."""
     optimiser = torch.optim.Adam(handle.module.parameters(), lr=lr)
     batch = handle.collate(split.examples)
