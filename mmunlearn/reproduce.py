@@ -10,6 +10,7 @@ import yaml
 
 from mmunlearn.atomic import write_text
 from mmunlearn.cards import Card, Edition, read_card
+from mmunlearn.data import Split
 from mmunlearn.errors import UserError, near_miss
 from mmunlearn.grid import Grid, JobSpec
 from mmunlearn.launchers.base import Launcher
@@ -106,9 +107,6 @@ def reproduce(plan: Plan, launcher: Launcher) -> Table:
     from mmunlearn.benchmark import resolve_root
     from mmunlearn.evaluate import Comparison
     from mmunlearn.pipeline import load_data, make_benchmark, rescore
-    from mmunlearn.report.pictures import choose
-    from mmunlearn.report.runs import read_run
-    from mmunlearn.report.write import write_report
 
     card = read_card(plan.benchmark)
     specs = jobs(card, plan)
@@ -127,7 +125,25 @@ def reproduce(plan: Plan, launcher: Launcher) -> Table:
         if spec.name not in failed:
             seed = spec.name.rpartition("-s")[2]
             rescore(spec.run_folder, Comparison(runs / f"retrain-s{seed}", runs / f"original-s{seed}"), data)
-    finished = [read_run(spec.run_folder) for spec in specs if spec.name not in failed]
+    return _write(plan, card, data)
+
+
+def report_again(plan: Plan) -> Table:
+    """Write the table and the page of a finished reproduction again (after attacks on its runs, say)."""
+    from mmunlearn.pipeline import load_data, make_benchmark
+
+    card = read_card(plan.benchmark)
+    first = resolved(run_settings(card, plan, "original", 0))
+    return _write(plan, card, load_data(first, make_benchmark(first)))
+
+
+def _write(plan: Plan, card: Card, data: Mapping[str, Split]) -> Table:
+    from mmunlearn.report.pictures import choose
+    from mmunlearn.report.runs import read_run
+    from mmunlearn.report.write import write_report
+
+    folders = [spec.run_folder for spec in jobs(card, plan)]
+    finished = [read_run(folder) for folder in folders if folder and (folder / "results.json").is_file()]
     return write_report(plan.out, finished, card, choose(card, data))
 
 

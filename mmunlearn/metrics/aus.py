@@ -29,7 +29,6 @@ class Aus(Metric):
     better = "higher"
     columns = ("logits", "target")
     needs_original = True
-    measures = "forgetting"
 
     @property
     def needs_cells(self) -> tuple[str, ...]:  # type: ignore[override]

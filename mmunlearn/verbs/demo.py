@@ -29,22 +29,18 @@ def command(
     """Generated faces, an original and a retrained model, a dozen unlearning methods, attacks, one table, one page."""
     if modality not in DEMOS:
         raise UserError(f"demo {modality!r} is not known. {near_miss(modality, DEMOS)}")
-    from mmunlearn.launchers.local import Local
-    from mmunlearn.report.table import nearest, sentence
-    from mmunlearn.report.write import print_table
-    from mmunlearn.reproduce import Plan, reproduce, run_name, write_again
+    from mmunlearn.cards import read_card
+    from mmunlearn.launchers import make_launcher
+    from mmunlearn.report import printed
+    from mmunlearn.report.table import nearest
+    from mmunlearn.reproduce import Plan, report_again, reproduce, run_name
 
     name, rows = DEMOS[modality]
     plan = Plan(name, out, rows=tuple(rows.split(",")))
-    table = reproduce(plan, Local(logs=out / "logs"))
-    found = nearest(table)
-    attacked = ["original", *([found[0]] if found else [])]
-    for row in attacked:
+    found = nearest(reproduce(plan, make_launcher("local", logs=out / "logs")))
+    for row in dict.fromkeys(["original", found[0] if found else "original"]):
         attack(out / "runs" / run_name(row, 0), control=out / "runs" / run_name("retrain", 0))
-    table = write_again(plan)
-    print_table(table, name)
-    print(f"Report: {(out / 'table.html').resolve()}")
-    print(sentence(table))
+    print(printed(report_again(plan), read_card(name), out))
 
 
 def attack(run: Path, control: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from mmunlearn.benchmark import Benchmark, check_counts
 from mmunlearn.cards import Edition
-from mmunlearn.data import Example, ImageRef, Role, Split, union
+from mmunlearn.data import Example, ImageRef, Role, Split
 from mmunlearn.errors import UserError, near_miss
 from mmunlearn.settings import Settings
 from mmunlearn.tables import image_files, read_text
@@ -48,6 +48,13 @@ class Mucac(Benchmark):
         task: Literal["multi_label", "gender", "smiling", "young"] = "multi_label"
         check_counts: bool = True
 
+    variants = {"full": {}}
+    tiny = {
+        "test_identities": 5, "forget_identities": 6, "retain_identities": 8, "unseen_identities": 6,
+        "pictures_per_identity": 2,
+    }  # fmt: skip
+    tiny_model = {"name": "timm/test_resnet", "size_px": 32}
+
     def splits(self, root: Path, edition: Edition) -> Mapping[str, Split]:
         """Splits with ids "mucac/<file number>"; targets are (gender, smiling, young) or one of them."""
         identities = _identities(_beside(root, IDENTITIES, self.card.source.what))
@@ -75,7 +82,7 @@ class Mucac(Benchmark):
             "calibration": Split("calibration", Role.HOLDOUT, tuple(parts["test"])),
         }
         both = sorted((*parts["forget"], *parts["retain"]), key=lambda example: example.id)
-        splits["train"] = union("train", Role.TRAIN, Split("train", Role.TRAIN, tuple(both)))
+        splits["train"] = Split("train", Role.TRAIN, tuple(both))
         if edition == "full" and self.config.check_counts:
             sizes = {name: len(split) for name, split in splits.items() if name in self.card.splits}
             check_counts(self.card, sizes, "full", dict.fromkeys(sizes, root / IDENTITIES), ALLOW)
@@ -109,9 +116,10 @@ class Mucac(Benchmark):
         splits = self.splits(root, edition)
         return find_duplicates({name: splits[name] for name in ("forget", "retain", "test", "unseen")}, tag="identity")
 
-    def build_mini(self, root: Path, seed: int) -> None:
-        """Avatars in the layout of CelebA-HQ, in the sizes of the card."""
-        mucac_writer.write_mucac(root, mucac_writer.MucacSizes(**self.card.editions["mini"].data), seed)
+    def build_mini(self, root: Path, seed: int, sizes: Mapping[str, Any] | None = None) -> None:
+        """Avatars in the layout of CelebA-HQ, in the sizes of the card with `sizes` laid over them."""
+        data = {**self.card.editions["mini"].data, **(sizes or {})}
+        mucac_writer.write_mucac(root, mucac_writer.MucacSizes(**data), seed)
 
     def model(self, edition: Edition) -> dict[str, Any]:
         """The card's network with three label logits, or two class logits."""

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from mmunlearn.benchmark import Benchmark, check_counts
 from mmunlearn.cards import Edition
-from mmunlearn.data import Example, ImageRef, Role, Split, union
+from mmunlearn.data import Example, ImageRef, Role, Split
 from mmunlearn.errors import UserError
 from mmunlearn.settings import Settings
 from mmunlearn.tables import Record, image_files, plain_name, read_csv, unique
@@ -76,6 +76,16 @@ class Mufac(Benchmark):
         forget_rows: int | None = Field(None, ge=1)
         check_counts: bool = True
 
+    variants = {
+        "original": {"split": "original"}, "clean": {"split": "clean"}, "identity": {"split": "identity"},
+    }  # fmt: skip
+    tiny = {
+        "train_families": 6, "val_families": 2, "test_families": 2, "pictures_per_class": 1, "forget_rows": 12,
+        "forget_retain_duplicates": 2, "train_test_duplicates": 2, "val_test_duplicates": 1,
+    }  # fmt: skip
+    tiny_settings = {"forget_rows": 12}
+    tiny_model = {"name": "timm/test_resnet", "size_px": 32}
+
     def splits(self, root: Path, edition: Edition) -> Mapping[str, Split]:
         """The splits of the chosen variant; ids are "mufac/<train, test or unseen>/<row in the table>"."""
         folder, cleaned = self._folder(root)
@@ -114,7 +124,9 @@ class Mufac(Benchmark):
             "unseen": Split("unseen", Role.UNSEEN, tuple(groups["test"])),
             "calibration": Split("calibration", Role.HOLDOUT, tuple(groups["val"])),
         }
-        return splits | {"train": union("train", Role.TRAIN, splits["forget"], splits["retain"])}
+        # In the table's order, so that variants with the same rows share one original model.
+        train = sorted((*groups["forget"], *groups["retain"]), key=lambda example: example.id)
+        return splits | {"train": Split("train", Role.TRAIN, tuple(train))}
 
     # ---- what the split variants choose ---------------------------------------------------------------------------
     def _flagged(self, train: Sequence[tuple[Record, Example]]) -> list[int]:
@@ -207,10 +219,10 @@ class Mufac(Benchmark):
         splits = self.splits(root, edition)
         return find_duplicates({name: splits[name] for name in ("forget", "retain", "test", "unseen")}, tag="family")
 
-    def build_mini(self, root: Path, seed: int) -> None:
-        """Families of avatars in the real layout, in the sizes of the card."""
-        sizes = mufac_writer.MufacSizes(**self.card.editions["mini"].data)
-        mufac_writer.write_mufac(root, sizes, seed)
+    def build_mini(self, root: Path, seed: int, sizes: Mapping[str, Any] | None = None) -> None:
+        """Families of avatars in the real layout, in the sizes of the card with `sizes` laid over them."""
+        data = {**self.card.editions["mini"].data, **(sizes or {})}
+        mufac_writer.write_mufac(root, mufac_writer.MufacSizes(**data), seed)
 
     def model(self, edition: Edition) -> dict[str, Any]:
         """The card's network with one logit for each of the eight classes."""
