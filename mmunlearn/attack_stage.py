@@ -25,7 +25,7 @@ from mmunlearn.atomic import new_folder, write_json
 from mmunlearn.attacks.base import Attack, Cost, InputAttack, RowsAttack, WeightAttack
 from mmunlearn.data import Split
 from mmunlearn.errors import UserError, near_miss
-from mmunlearn.evaluate import respond, rows_of
+from mmunlearn.evaluate import make_metric, respond, rows_of
 from mmunlearn.handle import Decoding, Handle, Response, weights_digest
 from mmunlearn.intervals import normal, wilson
 from mmunlearn.metrics.base import Sight, Value
@@ -41,15 +41,17 @@ class AttackOptions(Settings):
     """What every attack of one command shares.
 
     splits: whose figures are shown. members, others: what membership attacks tell apart (the first of `others` that the
-    data has). membership: attack whose accuracy is followed over the budgets of weight attacks ("" for none).
-    relearn_time: also count epochs until the forgotten is back (relearn only; needs the original, AIN a control too).
+    data has). membership: metrics of the two that are followed over the budgets of weight attacks.
+    shadows: shadow models of the bank that is trained (or found in the cache) for attacks that need one and name none.
+    relearn_time: also count epochs until the forgotten is back (relearn; needs the original, its ratio AIN a control).
     """
 
     splits: tuple[str, ...] = ("forget", "test", "retain")
     members: str = "forget"
     others: tuple[str, ...] = ("unseen", "test")
-    membership: str = "membership"
+    membership: tuple[str, ...] = ("mia", "auc")
     batch_size: int = Field(256, ge=1)
+    shadows: int = Field(0, ge=0, multiple_of=2)
     relearn_time: bool = False
 
 
@@ -122,11 +124,30 @@ def attack_run(
     from mmunlearn.pipeline import read_settings
 
     settings, options = read_settings(path), options or AttackOptions()
-    stages = [make_stage(wanted, settings.modality, options) for wanted in attacks]
+    stages = [make_stage(_with_bank(wanted, path, settings.modality, options), settings.modality, options)
+              for wanted in attacks]  # fmt: skip
     with Run.open(path, settings) as run:
         target = open_target(path)
         other = open_target(control, target.data) if control is not None else None
         return [run_stage(stage, target, run, control=other, fresh=fresh) for stage in stages]
+
+
+def _with_bank(wanted: str | Mapping[str, Any], path: Path, modality: str, options: AttackOptions) -> dict[str, Any]:
+    """`wanted` as a mapping, with the path of a bank where its attack needs one and names none."""
+    content = {"name": wanted} if isinstance(wanted, str) else dict(wanted)
+    cls: Any = registry.load("attacks", content.get("name", ""), modality)
+    if not getattr(cls, "needs_bank", False) or content.get("bank"):
+        return content
+    if not options.shadows:
+        name = content["name"]
+        raise UserError(
+            f"attack {name!r} needs a bank of shadow models.\n"
+            f"Add options.shadows=16 to train that many (once; they are cached), or give {name}.bank=FILE."
+        )
+    from mmunlearn.shadows import run_bank
+
+    bank = run_bank(path, models=options.shadows, unlearn=cls.needs_unlearned_bank)
+    return content | {"bank": str(bank)}
 
 
 def make_stage(wanted: str | Mapping[str, Any], modality: str, options: AttackOptions) -> Stage:
@@ -342,19 +363,15 @@ def _measures(stage: Stage, target: Target, answers: Mapping[str, Rows], seed: i
         if "nll" in rows and "count" in rows:
             values[f"{name}_nll"] = _mean(rows["nll"] / rows["count"])
     if isinstance(stage.attack, WeightAttack):
-        values |= _membership(stage, target, answers, seed)
+        values |= _membership(stage, target, answers)
     return values
 
 
-def _membership(stage: Stage, target: Target, answers: Mapping[str, Rows], seed: int) -> dict[str, Value]:
-    name = stage.options.membership
-    if not name or not _others(stage, target):
+def _membership(stage: Stage, target: Target, answers: Mapping[str, Rows]) -> dict[str, Value]:
+    if not _others(stage, target):
         return {}
-    attack = registry.load("attacks", name, target.modality)()
-    if not isinstance(attack, RowsAttack):
-        raise UserError(f"options.membership: {name!r} is no membership attack.")
-    values = attack.measure(_sight(stage, target, answers), seed)
-    return {f"{name}_{key}": value for key, value in values.items()}
+    sight = _sight(stage, target, answers)
+    return {name: make_metric(name, target.modality)[0].reduce(sight) for name in stage.options.membership}
 
 
 def accuracy(rows: Rows) -> Value:

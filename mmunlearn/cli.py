@@ -87,16 +87,23 @@ def guarded(work: Callable[[], int], *, debug: bool) -> int:
         return 0
     except UserError as error:
         if debug:
-            raise
+            _traceback()
         print(_at_most_four_lines(str(error)), file=sys.stderr)
         return UserError.exit_code
     except Exception as error:
         if debug:
-            raise
+            _traceback()
+            return 1
         first = (str(error).strip().splitlines() or [""])[0]
         text = f"{type(error).__name__}: {first}" if first else type(error).__name__
         print(f"A fault of mmunlearn: {text}\nRun the command with --debug to see where.", file=sys.stderr)
         return 1
+
+
+def _traceback() -> None:
+    import traceback
+
+    traceback.print_exc()
 
 
 def _dispatch(words: list[str]) -> int:

@@ -5,7 +5,7 @@ One pass of responses serves every metric and membership score; metrics see rows
 
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,6 +124,7 @@ def reduce(
 ) -> dict[str, Value]:
     """Cells "<plan>/<metric>" of all plans, in their order; a metric whose reference is not there yet is left out."""
     cells: dict[str, Value] = {}
+    splits = _StoredRows(run.path, data)
     for plan in plans:
         rows = judge(run, plan, data[plan.split], modality) if plan.split else Rows((), {})
         if rows is None:
@@ -136,6 +137,7 @@ def reduce(
             original=rows_of(against.original, plan.split) if against.original and plan.split else None,
             original_against=rows_of(against.original, plan.against) if against.original and plan.against else None,
             cells=cells,
+            splits=splits,
         )
         for wanted in plan.metrics:
             metric, title = make_metric(wanted, modality)
@@ -149,6 +151,29 @@ def reduce(
             for name, value in attack.measure(sight, run.seed).items():
                 cells[f"{plan.name}/{name}"] = value
     return cells
+
+
+class _StoredRows(Mapping[str, Rows]):
+    """Rows of a run's splits, each read when first asked for."""
+
+    def __init__(self, path: Path, names: Iterable[str]):
+        self.path = path
+        self.names = tuple(names)
+        self.read: dict[str, Rows | None] = {}
+
+    def __getitem__(self, name: str) -> Rows:
+        if name not in self.read:
+            self.read[name] = rows_of(self.path, name) if name in self.names else None
+        found = self.read[name]
+        if found is None:
+            raise KeyError(name)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in self.names if (self.path / "responses" / name).is_dir())
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 def make_metric(wanted: str | Mapping[str, Any], modality: str) -> tuple[Metric, str]:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
@@ -67,7 +67,7 @@ def npo(nll: Float[Tensor, " batch"], reference: Float[Tensor, " batch"], *, bet
 
 def simnpo(
     nll: Float[Tensor, " batch"],
-    count: Float[Tensor, " batch"],
+    count: Int[Tensor, " batch"],
     *,
     beta: float,
     gamma: float = 0.0,
@@ -118,7 +118,7 @@ def mistakes(scored: Scored, who: str = "error") -> Float[Tensor, " batch"]:
     return masked_sum((said != scored.targets).to(logits.dtype), scored)
 
 
-def output_energy(scored: Scored, who: str = "output energy") -> Float[Tensor, " batch"]:
+def output_energy(scored: Scored, who: str = "lfssd (output energy)") -> Float[Tensor, " batch"]:
     """Squared length of each example's logits ‖z‖², needing no label (the loss of LFSSD, vision.md 6.7).
 
     Answers of several tokens give the mean over their tokens; label vectors are one vector of K logits.

@@ -10,9 +10,14 @@ import yaml
 
 from mmunlearn.atomic import write_text
 from mmunlearn.cards import Card, Edition, read_card
+from mmunlearn.data import Split
 from mmunlearn.errors import UserError, near_miss
-from mmunlearn.grid import Grid, JobSpec, Launcher
-from mmunlearn.settings import merge
+from mmunlearn.grid import Grid, JobSpec
+from mmunlearn.launchers.base import Launcher
+from mmunlearn.pipeline import RunSettings
+from mmunlearn.report.table import Table
+from mmunlearn.run import Run
+from mmunlearn.settings import build, differences, merge, plain
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +69,7 @@ def run_settings(card: Card, plan: Plan, row: str, seed: int) -> dict[str, Any]:
         "row": row,
         "seed": seed,
         "start": start,
+        "model": card.model(table, plan.edition),
         "method": card.method(row, table, plan.edition, plan.preset),
         "train": card.editions[plan.edition].train,
         "evaluate": {"table": table, "limit": plan.limit},
@@ -84,6 +90,7 @@ def jobs(card: Card, plan: Plan) -> list[JobSpec]:
             name = run_name(row, seed)
             file = plan.out / "settings" / f"{name}.yaml"
             content = run_settings(card, plan, row, seed)
+            _same_settings(runs / name, content)
             write_text(file, yaml.safe_dump(content, sort_keys=True, allow_unicode=True))
             after = (run_name("original", seed),) if content["start"] else ()
             argv = ("unlearn", "--config", str(file), "--out", str(runs / name), "--quiet")
@@ -91,34 +98,67 @@ def jobs(card: Card, plan: Plan) -> list[JobSpec]:
     return specs
 
 
-def reproduce(plan: Plan, launcher: Launcher) -> dict[str, Any]:
-    """Run what is missing and write OUT/table.{json,md,html}; returns the table's content.
+def reproduce(plan: Plan, launcher: Launcher) -> Table:
+    """Run what is missing and write OUT/table.{json,md,html}; returns the table.
 
-    A row whose run failed stays out of the table and is named in it; UserError when the original or retrained failed.
+    A row whose run failed stays out of the table, with a warning; UserError when the original or retrained model
+    failed, or when a finished run in OUT was made with other settings.
     """
     from mmunlearn.benchmark import resolve_root
     from mmunlearn.evaluate import Comparison
-    from mmunlearn.pipeline import RunSettings, load_data, make_benchmark, rescore
-    from mmunlearn.report import write_table
+    from mmunlearn.pipeline import load_data, make_benchmark, rescore
 
     card = read_card(plan.benchmark)
     specs = jobs(card, plan)
-    first = RunSettings.model_validate(run_settings(card, plan, "original", 0))
+    first = resolved(run_settings(card, plan, "original", 0))
     benchmark = make_benchmark(first)
     resolve_root(benchmark, plan.edition, plan.root)  # built or refused here, once, before any worker starts
+    data = load_data(first, benchmark)
     done = {result.name: result for result in Grid(specs).run(launcher)}
     failed = [name for name, result in done.items() if not result.ok]
     for name in failed:
-        log.warning("%s failed: %s", name, done[name].reason)
+        log.warning("%s failed: %s", name, done[name].tail.strip() or done[name].outcome)
     if any(name.rpartition("-s")[0] in ALWAYS for name in failed):
-        raise UserError(f"{failed[0]} failed: {done[failed[0]].reason}\nSee {plan.out / 'logs'}.")
-    data = load_data(first, benchmark)
-    results = []
+        raise UserError(f"{failed[0]} failed: {done[failed[0]].tail.strip()[-300:]}\nSee {done[failed[0]].log}.")
+    runs = plan.out / "runs"
     for spec in specs:
-        if spec.name in failed:
-            continue
-        seed = spec.name.rpartition("-s")[2]
-        runs = plan.out / "runs"
-        compare = Comparison(reference=runs / f"retrain-s{seed}", original=runs / f"original-s{seed}")
-        results.append(rescore(spec.run_folder, compare, data))
-    return write_table(plan.out, card, card.pick_table(plan.table), results, failed=failed)
+        if spec.name not in failed:
+            seed = spec.name.rpartition("-s")[2]
+            rescore(spec.run_folder, Comparison(runs / f"retrain-s{seed}", runs / f"original-s{seed}"), data)
+    return _write(plan, card, data)
+
+
+def report_again(plan: Plan) -> Table:
+    """Write the table and the page of a finished reproduction again (after attacks on its runs, say)."""
+    from mmunlearn.pipeline import load_data, make_benchmark
+
+    card = read_card(plan.benchmark)
+    first = resolved(run_settings(card, plan, "original", 0))
+    return _write(plan, card, load_data(first, make_benchmark(first)))
+
+
+def _write(plan: Plan, card: Card, data: Mapping[str, Split]) -> Table:
+    from mmunlearn.report.pictures import choose
+    from mmunlearn.report.runs import read_run
+    from mmunlearn.report.write import write_report
+
+    folders = [spec.run_folder for spec in jobs(card, plan)]
+    finished = [read_run(folder) for folder in folders if folder and (folder / "results.json").is_file()]
+    return write_report(plan.out, finished, card, choose(card, data))
+
+
+def resolved(content: Mapping[str, Any]) -> RunSettings:
+    """The settings of a run with every default filled in."""
+    return build(RunSettings, content, "")
+
+
+def _same_settings(folder: Path, content: Mapping[str, Any]) -> None:
+    """Raise UserError when the finished run in `folder` was made with other settings than `content`."""
+    if not (folder / "manifest.json").is_file():
+        return  # unfinished: opening the run compares
+    changed = differences(Run.read(folder), plain(resolved(content)))
+    if changed:
+        raise UserError(
+            f"{folder} was made with other settings ({'; '.join(changed[:3])}).\n"
+            "Use another --out, or remove the folder."
+        )

@@ -69,7 +69,8 @@ class RowsAttack(Attack):
     `measure` gives named values with intervals; `scores` (higher = member) let the report draw curves.
     """
 
-    needs_bank: ClassVar[bool] = False  # rows of shadow models (`Sight.cells` does not hold them: see `bank`)
+    needs_bank: ClassVar[bool] = False  # a bank of shadow models (`mmunlearn.bank`), named by a setting `bank`
+    needs_unlearned_bank: ClassVar[bool] = False  # one whose models were unlearned with the target's method
 
     @abstractmethod
     def measure(self, sight: Sight, seed: int) -> Mapping[str, Value]:

@@ -30,6 +30,8 @@ class BadTeaching(GradientMethod):
     needs = frozenset({Need.FORGET, Need.RETAIN, Need.REFERENCE, Need.LOGITS, Need.FRESH})
     paper = "Chundawat et al. 2023, Can Bad Teaching Induce Forgetting?"
 
+    toy = {"epochs": 20, "batch_size": 12, "optimiser": {"name": "sgd", "lr": 0.5}, "retain_frac": 1.0}
+
     class Config(GradientMethod.Config):
         """temperature: T; retain_frac: share of the retain set that takes part, 0..1; reduction: see above."""
 

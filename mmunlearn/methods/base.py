@@ -14,7 +14,7 @@ from mmunlearn.errors import UserError
 from mmunlearn.handle import Handle, weights_digest
 from mmunlearn.phases import NormMode, Optimiser, Phase, Step, Stream, Terms
 from mmunlearn.phases import Term as Term  # methods import their vocabulary from here
-from mmunlearn.settings import Settings, build
+from mmunlearn.settings import Settings, build, merge, plain
 
 if TYPE_CHECKING:
     from mmunlearn.run import Run
@@ -71,7 +71,9 @@ class Method(ABC):
 
     def __init__(self, config: Settings | Mapping[str, Any] | None = None):
         if config is None or isinstance(config, Mapping):
-            config = build(type(self).Config, config or {}, f"method[{self.name()}]")
+            # Merged first: one field of a nested default (optimiser.lr) leaves the others as the method has them.
+            given = merge(plain(type(self).Config()), config or {})
+            config = build(type(self).Config, given, f"method[{self.name()}]")
         self.config: Any = config
 
     @classmethod

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+import torch
+
 from mmunlearn import losses
 from mmunlearn.data import Example, Split
 from mmunlearn.handle import Handle
@@ -23,6 +25,8 @@ class Dpo(GradientMethod):
 
     needs = frozenset({Need.FORGET, Need.RETAIN, Need.REFERENCE})
     paper = "Rafailov et al. 2023; Maini et al. 2024 (IdkDPO)"
+
+    toy = {"epochs": 10, "batch_size": 12, "optimiser": {"lr": 0.01}}
 
     class Config(GradientMethod.Config):
         """beta: inverse temperature; gamma, alpha: weights of the forget and the retain part."""
@@ -57,8 +61,10 @@ class Dpo(GradientMethod):
             rejected = batches["forget"]
             preferred = handle.collate([self._preferred[i] for i in rejected.ids], rejected.view)
             preferred = preferred.to(rejected.count.device)
-            pairs = [(handle.score(batch).nll, self._original.score(batch).nll) for batch in (preferred, rejected)]
-            loss = losses.dpo(*pairs, beta=self.config.beta)
+            same = _rows(preferred.ids, rejected.ids).to(rejected.count.device)
+            won = (handle.score(preferred).nll[same], self._original.score(preferred).nll[same])
+            lost = (handle.score(rejected).nll, self._original.score(rejected).nll)
+            loss = losses.dpo(won, lost, beta=self.config.beta)
             terms["forget"] = Term(loss.sum(), "forget.examples", self.config.gamma)
         return terms
 
@@ -68,3 +74,11 @@ def _preferred(handle: Handle, example: Example, seed: int):
     if hasattr(handle, "preferred_target"):
         return handle.preferred_target(example, draw)
     return handle.random_target(example, draw, wrong_only=True)
+
+
+def _rows(found: tuple[str, ...], wanted: tuple[str, ...]) -> torch.Tensor:
+    """Where each wanted id is found; a handle may collate in another order."""
+    if found == wanted:
+        return torch.arange(len(wanted))
+    rows = {name: row for row, name in enumerate(found)}
+    return torch.tensor([rows[name] for name in wanted])

@@ -40,6 +40,8 @@ class Fisher(EditMethod):
     needs = frozenset({Need.RETAIN, Need.LOGITS})
     paper = "Golatkar, Achille and Soatto 2020, Eternal Sunshine of the Spotless Net"
 
+    toy = {"alpha": 1e-5}
+
     class Config(Settings):
         """alpha: scale of the variance. samples: number of retain examples that F is estimated on (None: all)."""
 

@@ -25,6 +25,8 @@ class GradAscent(GradientMethod):
     needs = frozenset({Need.FORGET, Need.RETAIN})
     paper = "Graves et al. 2021; Thudi et al. 2022; Choi and Na 2023 (NegGrad)"
 
+    toy = {"epochs": 10, "batch_size": 4, "optimiser": {"lr": 0.1}}
+
     class Config(GradientMethod.Config):
         """pace: the set whose batches are counted as steps. limit_nats: loss an item at which ascent stops, instead of
         chance. skip_unequal: leave out the steps for which the MUFAC notebook finds batches of unequal sizes."""

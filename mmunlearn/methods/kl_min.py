@@ -20,6 +20,8 @@ class KlMin(GradientMethod):
     needs = frozenset({Need.FORGET, Need.RETAIN, Need.REFERENCE, Need.LOGITS})
     paper = "Maini et al. 2024 (TOFU, KL minimisation)"
 
+    toy = {"epochs": 10, "batch_size": 12, "optimiser": {"lr": 0.01}}
+
     class Config(GradientMethod.Config):
         """pace: the set whose length makes an epoch; the other one cycles. reference: see Reference."""
 

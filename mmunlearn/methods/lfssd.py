@@ -24,6 +24,8 @@ class Lfssd(EditMethod):
     needs = frozenset({Need.FORGET, Need.TRAIN, Need.LOGITS})
     paper = "Foster et al. 2024, Loss-Free Machine Unlearning"
 
+    toy = {"alpha": 1.2, "batch_size": 6, "cache": False}
+
     class Config(Settings):
         """The fields of ssd."""
 

@@ -23,6 +23,8 @@ class Npo(GradientMethod):
     needs = frozenset({Need.FORGET, Need.RETAIN, Need.REFERENCE})
     paper = "Zhang et al. 2024, Negative Preference Optimization"
 
+    toy = {"epochs": 10, "batch_size": 12, "optimiser": {"lr": 0.01}}
+
     class Config(GradientMethod.Config):
         """beta: inverse temperature; gamma, alpha: weights of the forget and the retain part. pace: the set whose
         length makes an epoch."""

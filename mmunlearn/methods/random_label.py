@@ -22,6 +22,8 @@ class RandomLabel(GradientMethod):
     needs = frozenset({Need.FORGET, Need.RETAIN})
     paper = "Golatkar et al. 2020 (random labels); Fan et al. 2024 (SalUn repository, RL)"
 
+    toy = {"batch_size": 12}
+
     class Config(GradientMethod.Config):
         """labels: see `relabeller`; relabel: new labels every epoch or one draw for all."""
 

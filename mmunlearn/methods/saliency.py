@@ -30,6 +30,8 @@ class Saliency(GradientMethod):
     needs = frozenset({Need.FORGET, Need.RETAIN})
     paper = "Fan et al. 2024, SalUn"
 
+    toy = {"batch_size": 12}
+
     class Config(GradientMethod.Config):
         """fraction: of the weights in the mask, 0..1; the other fields as in random_label."""
 

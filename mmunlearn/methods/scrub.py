@@ -33,6 +33,8 @@ class Scrub(GradientMethod):
     needs = frozenset({Need.FORGET, Need.RETAIN, Need.CALIBRATION, Need.REFERENCE, Need.LOGITS})
     paper = "Kurmanji et al. 2023, Towards Unbounded Machine Unlearning (SCRUB)"
 
+    toy = {"epochs": 6, "batch_size": 12, "optimiser": {"lr": 0.02}, "rewind": True}
+
     class Config(GradientMethod.Config):
         """msteps: epochs with a forget pass. decay_after: epochs (counted from one) after each of which the rate is
         multiplied by `decay`. order: which pass an epoch begins with."""

@@ -22,6 +22,8 @@ class Simnpo(GradientMethod):
     needs = frozenset({Need.FORGET, Need.RETAIN})
     paper = "Fan et al. 2024, Simplicity Prevails (SimNPO)"
 
+    toy = {"epochs": 10, "batch_size": 12, "optimiser": {"lr": 0.01}}
+
     class Config(GradientMethod.Config):
         """beta, gamma: the paper's β and γ; weight, alpha: of the forget and the retain part."""
 

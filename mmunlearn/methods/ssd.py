@@ -25,6 +25,8 @@ class Ssd(EditMethod):
     needs = frozenset({Need.FORGET, Need.TRAIN})
     paper = "Foster, Schoepf and Brintrup 2024, Selective Synaptic Dampening"
 
+    toy = {"alpha": 2.0, "batch_size": 6, "cache": False}
+
     class Config(Settings):
         """alpha: the paper's α (selection); dampening: its λ; batch_size matters for the result with batch importances;
         cache: keep the importance of all data in the cache folder."""

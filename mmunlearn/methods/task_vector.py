@@ -22,6 +22,8 @@ class TaskVector(GradientMethod):
     needs = frozenset({Need.FORGET})
     paper = "Ilharco et al. 2023, Editing Models with Task Arithmetic"
 
+    toy = {"epochs": 10, "optimiser": {"lr": 0.1}, "alpha": 20.0}
+
     class Config(GradientMethod.Config):
         """alpha: length of the step back, in lengths of the vector."""
 

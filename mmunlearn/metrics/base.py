@@ -36,7 +36,8 @@ class Sight:
 
     rows: the evaluation's own rows. against: rows of the evaluation's second split (non-members, say).
     reference, reference_against: the same two of the retrained model; original, original_against: of the model before
-    unlearning. cells: values of this run computed so far, by "<evaluation>/<metric>".
+    unlearning. cells: values of this run computed so far, by "<evaluation>/<metric>". splits: rows of every split that
+    this run answered, by the split's name.
     """
 
     rows: Rows
@@ -46,6 +47,7 @@ class Sight:
     original: Rows | None = None
     original_against: Rows | None = None
     cells: Mapping[str, Value] = field(default_factory=dict)
+    splits: Mapping[str, Rows] = field(default_factory=dict)
 
 
 class Metric(ABC):

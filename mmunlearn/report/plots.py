@@ -231,9 +231,9 @@ def distance_ranking(table: Table, titles: Mapping[str, str]) -> str | None:
 
 
 def relearn_curves(
-    curves: Mapping[str, Sequence[tuple[float, float, float]]], y: str, titles: Mapping[str, str]
+    curves: Mapping[str, Sequence[tuple[float, float, float, float]]], y: str, titles: Mapping[str, str]
 ) -> str | None:
-    """A cell after growing budgets: row -> (budget, value, standard error) points; None without a curve."""
+    """A cell after growing budgets: row -> (budget, value, low, high) points; None without a curve."""
     curves = {name: points for name, points in curves.items() if len(points) > 1}
     if not curves:
         return None
@@ -242,14 +242,14 @@ def relearn_curves(
         axis.grid(color="#e4e7eb", linewidth=0.6)
         others = [name for name in curves if name not in ANCHORS]
         for name, points in curves.items():
-            xs, ys, errors = (np.asarray(column, dtype=float) for column in zip(*points, strict=True))
+            xs, ys, low, high = (np.asarray(column, dtype=float) for column in zip(*points, strict=True))
             colour = {"original": RED, "retrain": GREEN}.get(name)
             colour = colour or CURVES[others.index(name) % len(CURVES)]
             dash = "-" if name in ANCHORS or others.index(name) < len(CURVES) else "--"
             axis.plot(
                 xs, ys, dash, marker="o", markersize=3.5, linewidth=1.4, color=colour, label=titles.get(name, name)
             )
-            axis.fill_between(xs, ys - 1.96 * errors, ys + 1.96 * errors, color=colour, alpha=0.15, linewidth=0)
+            axis.fill_between(xs, low, high, color=colour, alpha=0.15, linewidth=0)
         axis.set_xlabel("attacker's budget")
         axis.set_ylabel(y)
         axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))

@@ -46,8 +46,8 @@ class Finished:
 
     @cached_property
     def attacks(self) -> dict[str, dict[str, Any]]:
-        """Reports that `mmunlearn attack` left under `attacks/`, by name."""
-        return {path.stem: _json(path) for path in sorted((self.path / "attacks").glob("*.json"))}
+        """Reports that `mmunlearn attack` left under `attacks/<name>/`, by name."""
+        return {path.parent.name: _json(path) for path in sorted((self.path / "attacks").glob("*/results.json"))}
 
     def responses(self, split: str) -> Rows | None:
         """Stored responses to a split, sorted by id; None when there are none."""

@@ -92,9 +92,10 @@ def answer_of(title: str, rows: Rows, example: Example, labels: Mapping[int, str
     if "logits" in rows and "target" in rows:
         logits = np.atleast_2d(np.asarray(rows["logits"][index], dtype=float))
         target = np.atleast_1d(np.asarray(rows["target"][index], dtype=float))
-        said = logits.argmax(axis=-1)
+        yes_no = logits.shape[-1] == 1  # label vectors: one logit a label
+        said = (logits[:, 0] > 0).astype(int) if yes_no else logits.argmax(axis=-1)
         right = bool((said == target).all())
-        if len(said) == 1:
+        if len(said) == 1 and not yes_no:
             shifted = np.exp(logits[0] - logits[0].max())
             return Answer(title, _class_text(int(said[0]), labels), right, float(shifted.max() / shifted.sum()))
         return Answer(title, _target_text(tuple(int(v) for v in said), labels), right, None)
@@ -115,5 +116,6 @@ def _target_text(target: Any, labels: Mapping[int, str]) -> str:
     if isinstance(target, int):
         return _class_text(target, labels)
     if isinstance(target, (tuple, list)):
-        return " ".join(str(value) for value in target)
+        named = [labels.get(index, str(index)) for index, value in enumerate(target) if value]
+        return ", ".join(named) if labels else " ".join(str(value) for value in target)
     return str(target)

@@ -58,6 +58,31 @@ def _md(text: str) -> str:
     return text.replace("|", "\\|")
 
 
+def aligned(table: Table, shown: Shown) -> str:
+    """The table in aligned columns for a terminal, with its footnotes."""
+    head = ["row"]
+    for column in shown.columns:
+        head += [heading(column, ARROWS), *(["paper"] if column.has_paper else [])]
+    grid = [[*head, "time"]]
+    for row in shown.rows:
+        fields = [("* " if row.nearest else "  ") + row.name]
+        for column, cell in zip(shown.columns, row.cells, strict=True):
+            paper = cell.paper + (f" ({cell.difference})" if cell.difference else "")
+            fields += [cell.text, *([paper] if column.has_paper else [])]
+        grid.append([*fields, row.cost["seconds"]])
+    widths = [max(len(line[index]) for line in grid) for index in range(len(grid[0]))]
+    lines = []
+    for line in grid:
+        parts = [
+            line[0].ljust(widths[0]),
+            *(text.rjust(width) for text, width in zip(line[1:], widths[1:], strict=True)),
+        ]
+        lines.append("  ".join(parts).rstrip())
+    rule = "-" * max(len(line) for line in lines)
+    notes = ["* nearest to the retrained model"] if any(row.nearest for row in shown.rows) else []
+    return "\n".join([shown.title, shown.subtitle, "", lines[0], rule, *lines[1:], "", *notes, *shown.footnotes])
+
+
 def csv_text(table: Table) -> str:
     """One line a row and cell, unrounded, for other programs."""
     stream = io.StringIO()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mmunlearn.atomic import write_json, write_text
 from mmunlearn.cards import Card
-from mmunlearn.report.html import Pictures, page
+from mmunlearn.report.page import Pictures, page
 from mmunlearn.report.runs import Finished
 from mmunlearn.report.shown import shown
 from mmunlearn.report.table import Table, build_table

@@ -40,7 +40,7 @@ def command(
     card = read_card(found[0].results["benchmark"])
     table = build_table([run.results for run in found], card)
     if form == "html":
-        from mmunlearn.report.html import page
+        from mmunlearn.report.page import page
         from mmunlearn.report.pictures import pictures_of
 
         wanted = pictures if pictures is not None else table["edition"] == "mini"

@@ -1,4 +1,4 @@
-"""The first ten steps of every gradient method are what they were; `python -m mmunlearn.testing.golden` records them."""
+"""The first ten steps of every gradient method are what they were (python -m mmunlearn.testing.golden records)."""
 
 import pytest
 

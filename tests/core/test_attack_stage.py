@@ -15,7 +15,7 @@ from mmunlearn.records import Rows
 from mmunlearn.run import Run, TrainSettings
 from mmunlearn.testing.tiny import TinyHandle, memorise, tiny_splits
 
-OPTIONS = AttackOptions(membership="")
+OPTIONS = AttackOptions(membership=())
 
 
 @pytest.fixture(scope="module")
@@ -23,10 +23,14 @@ def data():
     return tiny_splits()
 
 
+@pytest.fixture(scope="module")
+def trained(data):
+    return memorise(TinyHandle(seed=0), data["train"], steps=60)
+
+
 @pytest.fixture
-def target(tmp_path, data):
-    handle = memorise(TinyHandle(seed=0), data["train"], steps=60)
-    return Target(tmp_path / "run", handle, data, "tiny", 3, TrainSettings(device="cpu"))
+def target(tmp_path, data, trained):
+    return Target(tmp_path / "run", trained.copy(), data, "tiny", 3, TrainSettings(device="cpu"))
 
 
 def _run(target):
@@ -165,7 +169,7 @@ def test_relearn_time_and_ain_come_from_the_originals_accuracy(target, data):
     never = memorise(TinyHandle(seed=1), data["retain"], steps=60)
     control = Target(target.path.parent / "retrain", never, data, "tiny", 3, target.train)
     wanted = {"name": "relearn", "steps": [0], "optimiser": {"lr": 0.3, "momentum": 0.9}}
-    stage = make_stage(wanted, "tiny", AttackOptions(membership="", relearn_time=True))
+    stage = make_stage(wanted, "tiny", AttackOptions(membership=(), relearn_time=True))
     found = run_stage(stage, victim, _run(victim), control=control)["relearn_time"]
     assert pytest.approx(0.95 * _top1(target.handle, data["forget"].examples)) == found["goal_accuracy"]
     assert 0 < found["epochs"] < found["control_epochs"]

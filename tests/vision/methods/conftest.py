@@ -127,10 +127,18 @@ def epoch_batches(handle, split, stream, epoch, size, *, seed, augment=True):
         yield handle.collate([split[int(i)] for i in chosen], view)
 
 
-def endless_batch(handle, split, stream, index, size, *, seed, augment=True):
-    """Batch number `index` of a stream that does not drive the phase."""
+def split_of(examples):
+    """A split of any examples."""
+    return Split("examples", Role.TRAIN, tuple(examples))
+
+
+def endless_batch(handle, split, stream, index, size, *, seed, change=None, augment=True):
+    """Batch number `index` of a stream that does not drive the phase; `change` relabels (example, epoch)."""
     chosen, epochs = Order(len(split), seed, stream).take(index * size, size)
-    return handle.collate([split[int(i)] for i in chosen], View(seed, epochs) if augment else None)
+    examples = [split[int(i)] for i in chosen]
+    if change is not None:
+        examples = [change(example, int(epoch)) for example, epoch in zip(examples, epochs, strict=True)]
+    return handle.collate(examples, View(seed, epochs) if augment else None)
 
 
 @pytest.fixture
@@ -149,7 +157,8 @@ def kit(tmp_path):
 
     return SimpleNamespace(
         handle=ConvHandle, splits=make_splits, memorise=memorise, nll=nll, weights=weights, trained=trained, run=run,
-        largest_difference=largest_difference, epoch_batches=epoch_batches, endless_batch=endless_batch,
+        split_of=split_of, largest_difference=largest_difference, epoch_batches=epoch_batches,
+        endless_batch=endless_batch,
     )  # fmt: skip
 
 

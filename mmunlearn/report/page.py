@@ -12,7 +12,7 @@ from mmunlearn import __version__
 from mmunlearn.cards import Card
 from mmunlearn.data import Example
 from mmunlearn.report import plots
-from mmunlearn.report.attacks import membership_tables, relearn_points
+from mmunlearn.report.attacks import attack_tables, curves
 from mmunlearn.report.runs import Finished
 from mmunlearn.report.shown import Shown, shown
 from mmunlearn.report.strips import Strip, make_strip
@@ -30,7 +30,7 @@ def page(table: Table, card: Card, runs: Sequence[Finished], pictures: Pictures 
     view = shown(table, card)
     titles = {row.name: row.title for row in view.rows}
     first = first_seeds(runs, table)
-    curves, curve_title = relearn_points(first)
+    relearned, axis = curves(first)
     context: dict[str, Any] = {
         "table": table,
         "view": view,
@@ -41,8 +41,8 @@ def page(table: Table, card: Card, runs: Sequence[Finished], pictures: Pictures 
         "scatter": _scatter(table, view, titles),
         "histograms": plots.loss_histograms(losses(first, card), titles),
         "ranking": plots.distance_ranking(table, titles),
-        "membership": membership_tables(first, titles),
-        "relearn": plots.relearn_curves(curves, curve_title, titles),
+        "attacks": attack_tables(first, titles),
+        "relearn": plots.relearn_curves(relearned, axis, titles),
         "strips": _strips(table, card, first, titles, pictures or {}),
         "faces": "faces" in card.contains,
         "seed": min((run.seed for run in runs), default=0),
