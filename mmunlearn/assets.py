@@ -138,7 +138,7 @@ def npm_pack(spec: str, folder: Path) -> None:
         text=True,
     )
     if done.returncode != 0:
-        lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
+        lines = [line for stream in (done.stderr, done.stdout) for line in str(stream).splitlines() if line.strip()]
         raise UserError(f"npm could not bring {spec}: {lines[-1] if lines else f'exit code {done.returncode}'}")
 
 

@@ -20,6 +20,11 @@ class Benchmark(ABC):
 
         name: str = ""
 
+    variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}  # variant of the splits -> settings that choose it
+    # Of the contract checks: builder sizes laid over the card's, settings that fit them, a smaller model.
+    tiny: ClassVar[Mapping[str, Any]] = {}
+    tiny_settings: ClassVar[Mapping[str, Any]] = {}
+    tiny_model: ClassVar[Mapping[str, Any]] = {}
     known_failures: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, config: Settings | Mapping[str, Any] | None = None):
@@ -46,12 +51,33 @@ class Benchmark(ABC):
         """
 
     @abstractmethod
-    def build_mini(self, root: Path, seed: int) -> None:
-        """Write the mini edition under `root` in the layout of the full data; deterministic by seed."""
+    def build_mini(self, root: Path, seed: int, sizes: Mapping[str, Any] | None = None) -> None:
+        """Write the mini edition under `root` in the layout of the full data; deterministic by seed.
+
+        sizes: laid over the card's `editions.mini.data`.
+        """
 
     @abstractmethod
     def model(self, edition: Edition) -> dict[str, Any]:
         """Settings of the handle for this task: the card's, plus what the task decides (number of classes, head)."""
+
+
+def check_counts(card: Card, sizes: Mapping[str, int], variant: str, files: Mapping[str, Path], allow: str) -> None:
+    """Compare sizes of splits with the card's for `variant`; where it names none, nothing is compared.
+
+    files: where each split comes from. allow: the setting that lets a difference pass, named in the UserError.
+    """
+    for name, found in sizes.items():
+        expected = card.splits[name].count.get(variant)
+        path = files[name]
+        if expected is None or found == expected:
+            continue
+        others = [v for v, count in card.splits[name].count.items() if count == found]
+        hint = f" That is the number of variant {others[0]}." if others else ""
+        raise UserError(
+            f"{path}: {found:,} examples for {name}, expected {expected:,} ({variant}).{hint} "
+            f"Restore the data, or set {allow}."
+        )
 
 
 def resolve_root(benchmark: Benchmark, edition: Edition, root: Path | None) -> Path:
@@ -68,7 +94,8 @@ def resolve_root(benchmark: Benchmark, edition: Edition, root: Path | None) -> P
     if edition == "full":
         source = benchmark.card.source
         raise UserError(
-            f"{benchmark.title()} (full) needs its data. Give --root DIR with {source.what}.\nGet it: {source.get}"
+            f"{benchmark.title()} (full) needs its data. Give --root DIR with {source.what}.\nGet it: {source.get}\n"
+            f"Licence: {source.licence}"
         )
     return cached_mini(benchmark)
 

@@ -4,10 +4,12 @@ A card says where the data comes from, what the splits are, what is measured, wh
 settings; every number has a `from`.
 """
 
+import copy
 import os
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -62,36 +64,41 @@ class Paper(Settings):
 
 
 class Column(Settings):
-    """A cell that the printed table shows."""
+    """A cell that the printed table shows. published_only: the paper has it and this suite does not measure it the
+    same way (an attack of its own, say), so only the published number appears. unit: None for the metric's own, which
+    is a fraction (printed as percent) where no metric of that name exists."""
 
     cell: str
     title: str
     better: Literal["higher", "lower", "closer"] = "closer"
+    published_only: bool = False
+    unit: str | None = None
 
 
-class Table(Settings):
-    """One table that `reproduce` makes: what task, which rows in which order, which cells, what was published."""
+class RowSettings(Settings):
+    """Settings of a row's method and where each of them comes from.
 
-    title: str
-    columns: tuple[Column, ...]
-    rows: tuple[str, ...]
-    benchmark: dict[str, Any] = Field(default_factory=dict)  # settings of the benchmark (task, split variant)
-    evaluations: tuple[EvaluationPlan, ...] = ()  # in addition to the card's
-    paper: Paper | None = None
-    overrides: dict[str, dict[str, Any]] = Field(default_factory=dict)  # row -> method settings for this table
-
-
-class Row(Settings):
-    """A row of a table: a method with its settings and where each of them comes from.
-
-    method: settings of the full edition. mini: laid over them for the mini edition. presets: laid over by --preset.
+    method: of the full edition. mini: laid over them for the mini edition. presets: laid over by --preset, in both.
     """
 
-    title: str
-    method: dict[str, Any]
+    method: dict[str, Any] = Field(default_factory=dict)
     from_: dict[str, str] = Field(alias="from")
     mini: dict[str, Any] = Field(default_factory=dict)
     presets: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _sourced(self) -> Self:
+        keys = {key for part in (self.method, *self.presets.values()) for key in part} - {"name"}
+        missing = sorted(keys - set(self.from_))
+        if missing and "*" not in self.from_:
+            raise ValueError(f"no `from` for {', '.join(missing)}")
+        return self
+
+
+class Row(RowSettings):
+    """A row of a table: a method with its settings."""
+
+    title: str
     notes: str = ""
 
     @field_validator("method")
@@ -102,6 +109,24 @@ class Row(Settings):
         return value
 
 
+class Table(Settings):
+    """One table that `reproduce` makes: what task, which rows in which order, which cells, what was published.
+
+    overrides: by row, laid over the row's settings for this table (`method` in the full edition, `mini` in the mini
+    edition, `presets` in both). model: laid over the full edition's model.
+    """
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[str, ...]
+    benchmark: dict[str, Any] = Field(default_factory=dict)  # settings of the benchmark (task, split variant)
+    evaluations: tuple[EvaluationPlan, ...] = ()  # in addition to the card's
+    paper: Paper | None = None
+    overrides: dict[str, RowSettings] = Field(default_factory=dict)
+    model: dict[str, Any] = Field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
 class EditionFacts(Settings):
     """Model, training recipe of original and retrained model, and data sizes of one edition."""
 
@@ -110,6 +135,17 @@ class EditionFacts(Settings):
     data: dict[str, Any] = Field(default_factory=dict)  # the builder's sizes (mini)
     train: dict[str, Any] = Field(default_factory=dict)
     from_: dict[str, str] = Field(alias="from")
+
+
+class Disjoint(Settings):
+    """A promise about two splits: no id, no picture (`by: content`) or no value of a tag is in both.
+
+    variants: of the data, for which it holds; empty: all.
+    """
+
+    splits: tuple[str, str]
+    by: str = "id"
+    variants: tuple[str, ...] = ()
 
 
 class Card(Settings):
@@ -124,7 +160,7 @@ class Card(Settings):
     source: Source
     splits: dict[str, SplitFacts]
     variants: dict[str, str] = Field(default_factory=dict)  # name of a split variant -> what it is
-    disjoint: tuple[tuple[str, str, str], ...] = ()  # (split, split, "id" | "content" | tag), promised
+    disjoint: tuple[Disjoint, ...] = ()
     labels: dict[int, str] = Field(default_factory=dict)
     editions: dict[Edition, EditionFacts]
     evaluations: tuple[EvaluationPlan, ...]
@@ -145,23 +181,26 @@ class Card(Settings):
             for needed in ("original", "retrain"):
                 if needed not in table.rows:
                     raise ValueError(f"tables.{name}.rows lacks {needed!r}")
-            if table.paper is not None:
-                known = {column.cell for column in table.columns}
-                for row, cells in table.paper.cells.items():
-                    for cell in cells:
-                        if cell not in known:
-                            raise ValueError(f"tables.{name}.paper.cells.{row}: {cell!r} is not a column")
-        for name, row in self.rows.items():
-            missing = [key for key in row.method if key != "name" and key not in row.from_ and "*" not in row.from_]
-            if missing:
-                raise ValueError(f"rows.{name}: no `from` for {', '.join(missing)}")
-        names = [plan.name for plan in self.evaluations]
-        if len(set(names)) != len(names):
-            raise ValueError("two evaluations have the same name")
-        for plan in self.evaluations:
+            _check_table(name, table)
+        used = {preset for row in self.rows.values() for preset in row.presets}
+        used |= {
+            preset for table in self.tables.values() for part in table.overrides.values() for preset in part.presets
+        }
+        if used - set(self.presets):
+            raise ValueError(f"preset {min(used - set(self.presets))!r} is not described under presets")
+        for promise in self.disjoint:
+            for split in promise.splits:
+                if split not in self.splits:
+                    raise ValueError(f"disjoint names split {split!r}, which the card has not")
+        plans = [*self.evaluations, *(plan for table in self.tables.values() for plan in table.evaluations)]
+        for plan in plans:
             for split in (plan.split, plan.against):
                 if split and split not in self.splits:
                     raise ValueError(f"evaluation {plan.name!r} names split {split!r}, which the card has not")
+        for table_name in self.tables:
+            names = [plan.name for plan in self.plans(table_name)]
+            if len(set(names)) != len(names):
+                raise ValueError(f"two evaluations of table {table_name!r} have the same name")
         return self
 
     def pick_table(self, name: str | None) -> str:
@@ -177,22 +216,47 @@ class Card(Settings):
         return (*self.evaluations, *self.tables[table].evaluations)
 
     def method(self, row: str, table: str, edition: Edition, preset: str | None = None) -> dict[str, Any]:
-        """Method settings of a row: the recipe for original and retrain, then the row's own, table's, mini, preset."""
+        """Method settings of a row: the recipe for original and retrained model, then the row's own and the table's
+        (of the edition), then the preset's."""
         if row not in self.rows:
             raise UserError(f"{self.name} has no row {row!r}. {near_miss(row, self.rows)}")
         if preset is not None and preset not in self.presets:
             raise UserError(f"{self.name} has no preset {preset!r}. {near_miss(preset, self.presets)}")
         entry = self.rows[row]
-        settings: dict[str, Any] = {}
-        if entry.method["name"] == "retrain":
-            settings = merge(settings, self.editions[edition].recipe)
-        settings = merge(settings, entry.method)
-        settings = merge(settings, self.tables[table].overrides.get(row, {}))
-        if edition == "mini":
-            settings = merge(settings, entry.mini)
+        table_entry = self.tables[table].overrides.get(row)
+        parts: list[RowSettings] = [entry, table_entry] if table_entry else [entry]
+        layers = [self.editions[edition].recipe] if entry.method["name"] == "retrain" else []
+        layers.append(entry.method)
+        if edition == "full":
+            layers += [part.method for part in parts[1:]]
+        else:
+            layers += [part.mini for part in parts]
         if preset is not None:
-            settings = merge(settings, entry.presets.get(preset, {}))
-        return settings
+            layers += [part.presets.get(preset, {}) for part in parts]
+        settings: dict[str, Any] = {}
+        for layer in layers:
+            settings = merge(settings, layer)
+        return copy.deepcopy(settings)  # cards are shared
+
+    def model(self, table: str, edition: Edition) -> dict[str, Any]:
+        """What a table lays over the edition's model: its own network, in the full edition only."""
+        return dict(self.tables[table].model) if edition == "full" else {}
+
+
+def _check_table(name: str, table: Table) -> None:
+    """Overrides and published cells name rows and columns of the table."""
+    for row in table.overrides:
+        if row not in table.rows:
+            raise ValueError(f"tables.{name}.overrides: {row!r} is not among the table's rows")
+    if table.paper is None:
+        return
+    known = {column.cell for column in table.columns}
+    for row, cells in table.paper.cells.items():
+        if row not in table.rows:
+            raise ValueError(f"tables.{name}.paper.cells: {row!r} is not among the table's rows")
+        for cell in cells:
+            if cell not in known:
+                raise ValueError(f"tables.{name}.paper.cells.{row}: {cell!r} is not a column")
 
 
 def card_folders() -> list[Path]:
@@ -222,7 +286,16 @@ def read_card(name: str) -> Card:
 
 
 def read_card_file(path: Path) -> Card:
-    """Read and check one card file."""
+    """Read and check one card file; one that has not changed since the last call is not read again."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return _read_card_file(path, 0, 0)  # raises what is wrong
+    return _read_card_file(path, facts.st_mtime_ns, facts.st_size)
+
+
+@lru_cache(maxsize=64)
+def _read_card_file(path: Path, _mtime_ns: int, _size: int) -> Card:
     card = build(Card, read_yaml(path), str(path))
     if card.name != path.stem:
         raise UserError(f"{path}: name is {card.name!r}; a card is named like its file.")

@@ -58,7 +58,7 @@ class Scored(NamedTuple):
     """
 
     nll: Float[Tensor, " batch"]
-    count: Int[Tensor, " batch"]
+    count: Int[Tensor, " batch"]  # type: ignore[assignment]  # hides tuple.count
     logits: Float[Tensor, "batch item vocab"] | None = None
     mask: Bool[Tensor, "batch item"] | None = None
     targets: Int[Tensor, "batch item"] | None = None
@@ -66,7 +66,7 @@ class Scored(NamedTuple):
 
     def detached(self) -> "Scored":
         """The same record without a graph."""
-        return Scored(*(value.detach() if isinstance(value, Tensor) else value for value in self))
+        return Scored(*(value.detach() if isinstance(value, Tensor) else value for value in self))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -146,5 +146,11 @@ def weights_digest(module: nn.Module) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(name.encode() + str(tuple(tensor.shape)).encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
+        digest.update(_bytes(tensor))
     return digest.hexdigest()
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    if not tensor.numel():
+        return b""
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()

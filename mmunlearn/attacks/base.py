@@ -7,12 +7,13 @@ weights (relearning, pruning, quantising), `InputAttack` works on the model's in
 import inspect
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, final
 
 from mmunlearn.data import Example, Split
+from mmunlearn.errors import UserError
 from mmunlearn.handle import Batch, Decoding, Handle, Response, Scored, View
 from mmunlearn.judges.base import Item, Judge, Verdict
 from mmunlearn.metrics.base import Sight, Value
@@ -68,7 +69,8 @@ class RowsAttack(Attack):
     `measure` gives named values with intervals; `scores` (higher = member) let the report draw curves.
     """
 
-    needs_bank: ClassVar[bool] = False  # rows of shadow models (`Sight.cells` does not hold them: see `bank`)
+    needs_bank: ClassVar[bool] = False  # a bank of shadow models (`mmunlearn.bank`), named by a setting `bank`
+    needs_unlearned_bank: ClassVar[bool] = False  # one whose models were unlearned with the target's method
 
     @abstractmethod
     def measure(self, sight: Sight, seed: int) -> Mapping[str, Value]:
@@ -81,24 +83,47 @@ class WeightAttack(Attack):
     access = Access.WEIGHTS
     needs: ClassVar[tuple[str, ...]] = ("forget",)  # splits the attacker holds
 
+    def needed(self) -> tuple[str, ...]:
+        """Splits the attacker holds under these settings; `needs` unless they depend on the settings."""
+        return self.needs
+
+    def parts(self, data: Mapping[str, Split], seed: int) -> Mapping[str, tuple[str, ...]]:
+        """Named parts of the splits as ids, to be scored apart (what the attacker used, what it did not)."""
+        return {}
+
     @abstractmethod
     def tamper(self, handle: Handle, data: Mapping[str, Split], run: "Run") -> Iterator[tuple[str, Handle]]:
         """Yield (label of the budget spent, tampered handle), such as ("4 steps", …); `handle` is a copy already."""
 
     @final
     def run(
-        self, handle: Handle, data: Mapping[str, Split], run: "Run", how: Decoding
+        self, handle: Handle, data: Mapping[str, Split], run: "Run", how: Decoding, have: Collection[str] = ()
     ) -> Iterator[tuple[str, Cost, dict[str, list[Response]]]]:
-        """Yield (budget, cost, responses by split) of every tampered model; the target's weights stay as they are."""
+        """Yield (budget, cost, responses by split) of every tampered model; the target's weights stay as they are.
+
+        Budgets in `have` are stored already: they are passed over without asking the model. `seconds` is the attacker's
+        time, without ours for the responses.
+        """
         copy = handle.copy()
         meter = Metered(copy, self.access)
-        given = {name: data[name] for name in self.needs}
-        started = time.perf_counter()
+        given = {name: _held(data, name, self.name()) for name in self.needed()}
+        spent, started = 0.0, time.perf_counter()
         for label, tampered in self.tamper(meter, given, run):
-            cost = Cost(meter.cost.queries, meter.cost.gradient_steps, time.perf_counter() - started)
+            spent += time.perf_counter() - started
+            cost = Cost(meter.cost.queries, meter.cost.gradient_steps, spent)
+            if label in have:
+                started = time.perf_counter()
+                continue
             plain = tampered.handle if isinstance(tampered, Metered) else tampered
             plain.module.eval()
             yield label, cost, {name: plain.respond(split.examples, how, run.seed) for name, split in data.items()}
+            started = time.perf_counter()
+
+
+def _held(data: Mapping[str, Split], name: str, attack: str) -> Split:
+    if name not in data:
+        raise UserError(f"attack {attack!r} needs split {name!r}, which is missing. Splits: {', '.join(data)}.")
+    return data[name]
 
 
 class Trial(NamedTuple):

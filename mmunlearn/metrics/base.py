@@ -7,17 +7,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple
 
+import numpy as np
+
 from mmunlearn.records import Rows
 from mmunlearn.settings import Settings, build
 
 
 class Value(NamedTuple):
-    """A measured number: `n` rows counted, `stderr` of the value where a formula is known, `unscored` rows left out."""
+    """A measured number: `n` rows counted, `stderr` of the value where a formula is known, `unscored` rows left out.
+
+    low, high: ends of a 95 % interval where one is known that is not value ± 1.96 stderr (Wilson, bootstrap).
+    """
 
     value: float
     n: int
     stderr: float | None = None
     unscored: int = 0
+    low: float | None = None
+    high: float | None = None
 
 
 NOTHING = Value(math.nan, 0)
@@ -29,7 +36,8 @@ class Sight:
 
     rows: the evaluation's own rows. against: rows of the evaluation's second split (non-members, say).
     reference, reference_against: the same two of the retrained model; original, original_against: of the model before
-    unlearning. cells: values of this run computed so far, by "<evaluation>/<metric>".
+    unlearning. cells: values of this run computed so far, by "<evaluation>/<metric>". splits: rows of every split that
+    this run answered, by the split's name.
     """
 
     rows: Rows
@@ -39,6 +47,7 @@ class Sight:
     original: Rows | None = None
     original_against: Rows | None = None
     cells: Mapping[str, Value] = field(default_factory=dict)
+    splits: Mapping[str, Rows] = field(default_factory=dict)
 
 
 class Metric(ABC):
@@ -54,6 +63,7 @@ class Metric(ABC):
     needs_reference: ClassVar[bool] = False
     needs_original: ClassVar[bool] = False
     needs_cells: ClassVar[tuple[str, ...]] = ()
+    measures: ClassVar[Literal["quality", "forgetting"]] = "quality"  # what the contract's direction check varies
     known_failures: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, config: Settings | Mapping[str, Any] | None = None):
@@ -69,6 +79,23 @@ class Metric(ABC):
     @abstractmethod
     def reduce(self, sight: Sight) -> Value:
         """The metric's value. Empty or all-unscored rows give NaN with n = 0, never an exception or 0."""
+
+
+def scored(rows: Rows, *columns: str) -> tuple[Rows, int]:
+    """Rows whose `columns` (and verdict `value`, if there is one) hold no NaN, and how many rows were left out."""
+    keep = np.ones(len(rows), dtype=bool)
+    for name in (*columns, "value"):
+        if len(rows) and (name in columns or name in rows) and rows[name].dtype != object:
+            keep &= ~np.isnan(rows[name].astype(np.float64)).reshape(len(rows), -1).any(-1)
+    left_out = int((~keep).sum())
+    return (rows.take(np.flatnonzero(keep)) if left_out else rows), left_out
+
+
+def aligned(rows: Rows, other: Rows) -> tuple[Rows, Rows]:
+    """Both, reduced to the ids that they share, sorted by id."""
+    here, there = {k: i for i, k in enumerate(rows.ids)}, {k: i for i, k in enumerate(other.ids)}
+    shared = sorted(here.keys() & there.keys())
+    return rows.take([here[k] for k in shared]), other.take([there[k] for k in shared])
 
 
 def is_concrete(candidate: object) -> bool:

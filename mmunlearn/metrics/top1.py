@@ -2,24 +2,30 @@
 
 import numpy as np
 
-from mmunlearn.metrics.base import NOTHING, Metric, Sight, Value
+from mmunlearn.metrics.base import NOTHING, Metric, Sight, Value, scored
 
 
 class Top1(Metric):
     """Share of examples whose largest logit is the target's (vision.md 1.4); multi-label: logit > 0, mean of labels
-    (vision.md 2.3: sigmoid > 0.5, accuracy = mean of the label accuracies)."""
+    (vision.md 2.3: sigmoid > 0.5, accuracy = mean of the label accuracies).
+
+    >>> from mmunlearn.records import Rows
+    >>> rows = Rows(("a", "b"), {"logits": np.array([[[2.0, 1.0]], [[0.0, 3.0]]]), "target": np.array([[0], [0]])})
+    >>> Top1().reduce(Sight(rows)).value
+    0.5
+    """
 
     better = "higher"
     columns = ("logits", "target")
 
     def reduce(self, sight: Sight) -> Value:
         """Mean over examples of the share of right labels."""
-        rows = sight.rows
+        rows, unscored = scored(sight.rows, *self.columns)
         if not len(rows):
-            return NOTHING
+            return NOTHING._replace(unscored=unscored)
         right = correct(rows["logits"], rows["target"])
         n = len(right)
-        return Value(float(right.mean()), n, float(right.std(ddof=1) / np.sqrt(n)) if n > 1 else None)
+        return Value(float(right.mean()), n, float(right.std(ddof=1) / np.sqrt(n)) if n > 1 else None, unscored)
 
 
 def correct(logits: np.ndarray, target: np.ndarray) -> np.ndarray:

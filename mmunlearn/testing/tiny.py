@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from mmunlearn.data import Example, Role, Split, union
 from mmunlearn.errors import UserError
-from mmunlearn.handle import Batch, Decoding, Handle, Response, Scored, View
+from mmunlearn.handle import Batch, Decoding, Family, Handle, Response, Scored, View
 from mmunlearn.seeds import derive, generator, uniforms
 from mmunlearn.settings import Settings, build
 
@@ -77,7 +77,7 @@ class TinyHandle(Handle):
             logits = logits.unflatten(-1, (-1, s.classes))
             each = functional.cross_entropy(logits.transpose(1, 2), target, reduction="none")
         nll = torch.where(mask, each, torch.zeros_like(each)).sum(-1)
-        family = "bernoulli" if s.task == "labels" else "categorical"
+        family: Family = "bernoulli" if s.task == "labels" else "categorical"
         return Scored(nll, batch.count, logits, mask, target, family)
 
     @torch.inference_mode()
@@ -176,7 +176,7 @@ def tiny_splits(
     return parts
 
 
-def memorise(handle: TinyHandle, split: Split, *, steps: int = 150, lr: float = 0.02) -> TinyHandle:
+def memorise(handle: TinyHandle, split: Split, *, steps: int = 70, lr: float = 0.02) -> TinyHandle:
     """Fit `split` by heart with full-batch Adam, in place; returns the handle."""
     optimiser = torch.optim.Adam(handle.module.parameters(), lr=lr)
     batch = handle.collate(split.examples)

@@ -1,0 +1,95 @@
+"""U-LiRA: was the example trained on and unlearned, or never seen? One likelihood ratio an example."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from pydantic import Field
+
+from mmunlearn.attacks._figures import bank_of, figures, observed
+from mmunlearn.attacks.base import Access, RowsAttack
+from mmunlearn.bank import Bank, BankPath
+from mmunlearn.errors import UserError
+from mmunlearn.metrics.base import NOTHING, Sight, Value
+from mmunlearn.settings import Settings
+
+
+class Ulira(RowsAttack):
+    """L = N(φ; unlearned) / [N(φ; unlearned) + N(φ; never seen)] over a bank of models that went through unlearning.
+
+    Hayes et al., "Inexact unlearning needs more careful evaluations to avoid a false sense of privacy" (2403.01218).
+    φ = log p_y - log(1 - p_y); both distributions come from unlearned models (never seen = not in that model's training
+    set), σ is floored, and where the target model is itself in the bank (`target`) it is left out of the fit. Cells:
+    accuracy (L > ½, both sides weighted alike; 0.5 = perfect unlearning), auc, tpr_at_*, balanced_accuracy.
+
+    Differs from the paper only under `reference`, which does as the "Deep Unlearn" code does: φ = correctness 0/1, the
+    observed value is part of the fit, σ is not floored, so that examples whose models agree have no score (unscored).
+    """
+
+    class Config(Settings):
+        """bank: file of a bank with `unlearned`. target: number of the target model in the bank, if it is one of them.
+        sigma_floor: least standard deviation of φ."""
+
+        bank: BankPath = ""
+        target: int | None = Field(None, ge=0)
+        sigma_floor: float = Field(0.05, gt=0)
+        reference: bool = False
+
+    access = Access.LOGITS
+    paper = "arXiv 2403.01218"
+    needs_bank = True
+    needs_unlearned_bank = True
+
+    def measure(self, sight: Sight, seed: int) -> Mapping[str, Value]:
+        """Unlearned examples in rows, never-seen ones in against."""
+        bank = bank_of(self.config.bank, "ulira")
+        if self.config.target is not None and self.config.target >= len(bank):
+            raise UserError(f"attack[ulira].target: {self.config.target}, but the bank has {len(bank)} models.")
+        name = "correctness" if self.config.reference else "rescaled_logit"
+        inside, outside = (ulira(*observed(rows, name, bank), self.config) for rows in (sight.rows, sight.against))
+        return {"accuracy": accuracy(inside, outside), **figures(inside, outside, seed, "ulira")}
+
+
+def ulira(observed_phi: np.ndarray, bank: Bank, config: "Ulira.Config") -> np.ndarray:
+    """log N(φ; unlearned) - log N(φ; never seen) of each example: positive means "was unlearned"; NaN without a fit."""
+    if bank.unlearned is None:
+        raise UserError("attack[ulira].bank: no model of the bank was unlearned. Give a bank made with this method.")
+    name = "correctness" if config.reference else "rescaled_logit"
+    phi, unlearned, unseen = bank.signal(name), bank.unlearned, ~bank.member
+    if config.target is not None and not config.reference:
+        keep = np.arange(len(bank)) != config.target
+        phi, unlearned, unseen = phi[keep], unlearned[keep], unseen[keep]
+    scores = []
+    for used in (unlearned, unseen):
+        held = used & np.isfinite(phi)
+        values, count = np.where(held, phi, 0.0), held.sum(0)
+        if config.reference:  # the leak: the observed value joins both fits
+            values, held = np.vstack([values, observed_phi]), np.vstack([held, np.ones((1, held.shape[1]), dtype=bool)])
+            count = count + 1
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = values.sum(0) / count
+            spread = np.where(held, values - mean, 0.0)
+            sigma = np.sqrt((spread**2).sum(0) / (count if config.reference else count - 1))
+            if not config.reference:
+                sigma = np.maximum(sigma, config.sigma_floor)
+            scores.append(-(((observed_phi - mean) / sigma) ** 2) / 2 - np.log(sigma))
+    with np.errstate(invalid="ignore"):
+        difference = scores[0] - scores[1]
+    return np.where(np.isfinite(difference), difference, np.nan)
+
+
+def leave_one_out(bank: Bank, config: "Ulira.Config") -> np.ndarray:
+    """Scores of every model of the bank as target, fitted on the others, (models, examples)."""
+    phi = bank.signal("rescaled_logit")
+    return np.stack([ulira(phi[t], bank, config.model_copy(update={"target": t})) for t in range(len(bank))])
+
+
+def accuracy(unlearned: np.ndarray, unseen: np.ndarray) -> Value:
+    """Share of right verdicts at L = ½, unlearned and never-seen examples weighted alike; a score of 0 counts half."""
+    sides = [s[~np.isnan(s)] for s in (unlearned, unseen)]
+    n = sum(len(s) for s in sides)
+    left_out = len(unlearned) + len(unseen) - n
+    if not all(len(s) for s in sides):
+        return NOTHING._replace(unscored=left_out)
+    shares = [float(np.mean(np.sign(s) * sign + 1) / 2) for s, sign in zip(sides, (1, -1), strict=True)]
+    stderr = sum(p * (1 - p) / len(s) for p, s in zip(shares, sides, strict=True)) ** 0.5 / 2
+    return Value(sum(shares) / 2, n, stderr, left_out)

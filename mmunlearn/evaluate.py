@@ -1,0 +1,194 @@
+"""Evaluation in three stages, each a file: respond (by id, sharded over processes) → judge → reduce to cells.
+
+One pass of responses serves every metric and membership score; metrics see rows, never a model.
+"""
+
+import math
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmunlearn import registry
+from mmunlearn.atomic import write_text
+from mmunlearn.attacks.base import RowsAttack
+from mmunlearn.cards import EvaluationPlan
+from mmunlearn.data import Example, Split
+from mmunlearn.errors import UserError
+from mmunlearn.handle import Decoding, Handle, weights_digest
+from mmunlearn.judges.base import Item, Verdict
+from mmunlearn.metrics.base import Metric, Sight, Value
+from mmunlearn.records import Rows, Shard, read_rows
+from mmunlearn.run import Run
+from mmunlearn.settings import digest, plain
+
+CHUNK = 1024  # rows between flushes: what a killed process can lose
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which share of the work this process does."""
+
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def main(self) -> bool:
+        """Whether this process writes what there is one of."""
+        return self.rank == 0
+
+
+def respond(run: Run, handle: Handle, split: Split, how: Decoding, place: Place | None = None) -> None:
+    """Make the responses that are missing under `responses/<split>`; other weights or data start them afresh."""
+    place = place or Place()
+    folder = run.path / "responses" / split.name
+    inputs = digest([weights_digest(handle.module), split.fingerprint, plain(dict(how.fields))])
+    marker = folder / "INPUTS"
+    if place.main and folder.is_dir() and (not marker.is_file() or marker.read_text() != inputs):
+        shutil.rmtree(folder)
+    _wait(place)
+    if place.main and not marker.is_file():
+        write_text(marker, inputs)
+    _wait(place)
+    have = {row["id"] for row in read_rows(folder)}
+    _wait(place)
+    missing = [example for example in split if example.id not in have]
+    mine = missing[place.rank :: place.world]
+    shard = Shard(folder, place.rank)
+    for start in range(0, len(mine), CHUNK):
+        answers = handle.respond(mine[start : start + CHUNK], how, run.seed)
+        shard.append({"id": answer.id, **answer.fields} for answer in answers)
+    _wait(place)
+
+
+def _wait(place: Place) -> None:
+    if place.world > 1:
+        import torch.distributed as dist
+
+        dist.barrier()
+
+
+def rows_of(path: Path, split: str) -> Rows | None:
+    """Stored responses of a run's split as columns, sorted by id; None when there are none."""
+    rows = read_rows(path / "responses" / split)
+    return Rows.of(rows) if rows else None
+
+
+def judge(run: Run, plan: EvaluationPlan, examples: Sequence[Example], modality: str) -> Rows | None:
+    """Verdicts on the responses to `plan.split`, stored under `verdicts/<plan>`; rows with columns value and label."""
+    answers = {row["id"]: row for row in read_rows(run.path / "responses" / plan.split)}
+    if not answers:
+        return None
+    grader = registry.load("judges", plan.judge, modality)()
+    folder = run.path / "verdicts" / plan.name
+    stored = read_rows(folder)
+    items = [
+        Item(example, {k: v for k, v in answers[example.id].items() if k != "id"})
+        for example in examples
+        if example.id in answers
+    ]
+    cache: dict[str, Verdict] = {row["key"]: _verdict(row) for row in stored}
+    verdicts = grader(items, cache)
+    fresh = [
+        {"id": item.example.id, "key": grader.key(item), **_fields(verdict)}
+        for item, verdict in zip(items, verdicts, strict=True)
+    ]
+    if {row["id"]: row["key"] for row in fresh} != {row["id"]: row["key"] for row in stored}:
+        shutil.rmtree(folder, ignore_errors=True)
+        Shard(folder).append(fresh)
+    merged = [answers[row["id"]] | {"value": row["value"], "label": row["label"]} for row in fresh]
+    return Rows.of(merged).sorted()
+
+
+def _fields(verdict: Verdict) -> dict[str, Any]:
+    value = None if math.isnan(verdict.value) else verdict.value
+    return {"value": value, "label": verdict.label, "explanation": verdict.explanation, "raw": verdict.raw}
+
+
+def _verdict(row: Mapping[str, Any]) -> Verdict:
+    value = math.nan if row["value"] is None else row["value"]
+    return Verdict(value, row["label"], row["explanation"], row["raw"])
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Other runs that metrics compare with: the retrained model's and the original's folders."""
+
+    reference: Path | None = None
+    original: Path | None = None
+
+
+def reduce(
+    run: Run, plans: Sequence[EvaluationPlan], data: Mapping[str, Split], modality: str, against: Comparison
+) -> dict[str, Value]:
+    """Cells "<plan>/<metric>" of all plans, in their order; a metric whose reference is not there yet is left out."""
+    cells: dict[str, Value] = {}
+    splits = _StoredRows(run.path, data)
+    for plan in plans:
+        rows = judge(run, plan, data[plan.split], modality) if plan.split else Rows((), {})
+        if rows is None:
+            continue
+        sight = Sight(
+            rows=rows,
+            against=rows_of(run.path, plan.against) if plan.against else None,
+            reference=rows_of(against.reference, plan.split) if against.reference and plan.split else None,
+            reference_against=rows_of(against.reference, plan.against) if against.reference and plan.against else None,
+            original=rows_of(against.original, plan.split) if against.original and plan.split else None,
+            original_against=rows_of(against.original, plan.against) if against.original and plan.against else None,
+            cells=cells,
+            splits=splits,
+        )
+        for wanted in plan.metrics:
+            metric, title = make_metric(wanted, modality)
+            if _usable(metric, sight):
+                cells[f"{plan.name}/{title}"] = metric.reduce(sight)
+        if plan.attack is not None:
+            settings = dict(plan.attack)
+            attack = registry.load("attacks", settings.pop("name"), modality)(settings)
+            if not isinstance(attack, RowsAttack):
+                raise UserError(f"evaluation {plan.name!r}: {attack.name()} changes weights; run `mmunlearn attack`.")
+            for name, value in attack.measure(sight, run.seed).items():
+                cells[f"{plan.name}/{name}"] = value
+    return cells
+
+
+class _StoredRows(Mapping[str, Rows]):
+    """Rows of a run's splits, each read when first asked for."""
+
+    def __init__(self, path: Path, names: Iterable[str]):
+        self.path = path
+        self.names = tuple(names)
+        self.read: dict[str, Rows | None] = {}
+
+    def __getitem__(self, name: str) -> Rows:
+        if name not in self.read:
+            self.read[name] = rows_of(self.path, name) if name in self.names else None
+        found = self.read[name]
+        if found is None:
+            raise KeyError(name)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in self.names if (self.path / "responses" / name).is_dir())
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def make_metric(wanted: str | Mapping[str, Any], modality: str) -> tuple[Metric, str]:
+    """The metric of a plan's entry (a name, or a mapping with settings and optionally `as`) and its cell's name."""
+    settings = {"name": wanted} if isinstance(wanted, str) else dict(wanted)
+    name = settings.pop("name")
+    title = settings.pop("as", name)
+    return registry.load("metrics", name, modality)(settings), title
+
+
+def _usable(metric: Metric, sight: Sight) -> bool:
+    if metric.needs_against and sight.against is None:
+        raise UserError(f"metric {metric.name()} compares two splits; the evaluation needs `against`.")
+    if metric.needs_reference and sight.reference is None:
+        return False
+    if metric.needs_original and sight.original is None:
+        return False
+    return all(cell in sight.cells for cell in metric.needs_cells)

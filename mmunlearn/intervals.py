@@ -1,0 +1,64 @@
+"""Confidence intervals: Wilson for a share, bootstrap for any statistic, normal for the rest; all vectorised."""
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.special import ndtri
+
+from mmunlearn import seeds
+
+LEVEL = 0.95
+
+
+def wilson(hits: np.ndarray | float, n: np.ndarray | int, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray]:
+    """Ends of Wilson's score interval for `hits` of `n` (arrays broadcast); NaN where n is 0.
+
+    >>> [round(float(end), 4) for end in wilson(0, 10)]
+    [0.0, 0.2775]
+    """
+    hits, n = np.asarray(hits, dtype=np.float64), np.asarray(n, dtype=np.float64)
+    z = ndtri(0.5 + level / 2)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = hits / n
+        centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+        half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return np.where(n > 0, np.maximum(centre - half, 0.0), np.nan), np.where(
+        n > 0, np.minimum(centre + half, 1.0), np.nan
+    )
+
+
+def normal(value: float, stderr: float, level: float = LEVEL) -> tuple[float, float]:
+    """value ± z·stderr."""
+    half = float(ndtri(0.5 + level / 2)) * stderr
+    return value - half, value + half
+
+
+def resamples(n: int, repeats: int, root: int, *names: object) -> np.ndarray:
+    """Indices (repeats, n) drawn with replacement from n items, a pure function of (root, names)."""
+    return seeds.generator(root, "bootstrap", *names).integers(0, n, (repeats, n))
+
+
+def weights(n: int, repeats: int, root: int, *names: object) -> np.ndarray:
+    """How often each of n items occurs in each resample, (repeats, n): the same draws as `resamples`."""
+    drawn = resamples(n, repeats, root, *names) + n * np.arange(repeats)[:, None]
+    return np.bincount(drawn.ravel(), minlength=repeats * n).reshape(repeats, n)
+
+
+def percentile(draws: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
+    """Ends of the percentile interval of bootstrap draws."""
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def bootstrap(
+    values: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], root: int, *names: object, repeats: int = 1000
+) -> tuple[float, float, float]:
+    """Standard error and percentile interval of `statistic` of `values` (n, ...).
+
+    `statistic` maps (repeats, n, ...) to (repeats,) in one call. Values should come in the order of their ids, because
+    the draws go by position. NaN where n is 0.
+    """
+    if not len(values):
+        return float("nan"), float("nan"), float("nan")
+    draws = statistic(values[resamples(len(values), repeats, root, *names)])
+    return float(draws.std(ddof=1)), *percentile(draws)

@@ -1,0 +1,258 @@
+"""One run from settings to results: start model → method → responses → verdicts → cells, each stage resumable."""
+
+import logging
+import math
+import resource
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+
+from mmunlearn import registry
+from mmunlearn.atomic import new_folder, write_json
+from mmunlearn.benchmark import Benchmark, resolve_root
+from mmunlearn.cards import Edition, EvaluationPlan
+from mmunlearn.data import Split
+from mmunlearn.engine import accelerator
+from mmunlearn.errors import UserError
+from mmunlearn.evaluate import Comparison, Place, reduce, respond
+from mmunlearn.flags import flags_of
+from mmunlearn.handle import Decoding, Handle, weights_digest
+from mmunlearn.manifest import manifest
+from mmunlearn.metrics.base import Value
+from mmunlearn.mini import code_digest
+from mmunlearn.modalities import handle_class, load_handle
+from mmunlearn.model_cache import fetch_model, store_model
+from mmunlearn.run import Run, TrainSettings
+from mmunlearn.settings import Settings, build, digest, plain
+
+log = logging.getLogger(__name__)
+
+
+class EvaluateSettings(Settings):
+    """What is measured after the method. table: of the card. limit: at most that many examples a split (0: all)."""
+
+    table: str | None = None
+    limit: int = Field(0, ge=0)
+    batch_size: int = Field(256, ge=1)
+    splits: tuple[str, ...] = ()  # further splits to respond to, for attacks and plots
+
+
+class RunSettings(Settings):
+    """Everything that identifies a run; stored as config.yaml.
+
+    start: folder of the model to unlearn (a run or a saved model); None: newly initialised weights.
+    """
+
+    modality: Literal["vision", "vlm", "diffusion", "tiny"] = "vision"
+    benchmark: dict[str, Any]
+    edition: Edition = "mini"
+    root: str | None = None
+    row: str = ""
+    seed: int = 0
+    start: str | None = None
+    model: dict[str, Any] = Field(default_factory=dict)
+    method: dict[str, Any]
+    train: TrainSettings = TrainSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
+
+
+def make_benchmark(settings: RunSettings) -> Benchmark:
+    """The benchmark of a run, with its settings bound."""
+    content = dict(settings.benchmark)
+    if "name" not in content:
+        raise UserError("benchmark.name: is required and missing. Example: benchmark.name=mufac")
+    return registry.load("benchmarks", content["name"], settings.modality)(content)
+
+
+def make_method(settings: RunSettings) -> Any:
+    """The method of a run, with its settings bound."""
+    content = dict(settings.method)
+    if "name" not in content:
+        raise UserError("method.name: is required and missing. Example: method.name=scrub")
+    name = content.pop("name")
+    return registry.load("methods", name, settings.modality)(content)
+
+
+def load_data(settings: RunSettings, benchmark: Benchmark) -> Mapping[str, Split]:
+    """The run's splits; `evaluate.limit` does not touch them (it limits responses only)."""
+    root = resolve_root(benchmark, settings.edition, Path(settings.root) if settings.root else None)
+    return benchmark.splits(root, settings.edition)
+
+
+def start_handle(settings: RunSettings, benchmark: Benchmark, run: Path) -> Handle:
+    """The model that the method receives; a `start` that begins with ".." is taken from the run's own folder."""
+    if settings.start is not None:
+        start = Path(settings.start)
+        return load_handle(settings.modality, (run / start).resolve() if start.parts[:1] == ("..",) else start)
+    model = benchmark.model(settings.edition) | settings.model
+    return handle_class(settings.modality)(model, settings.seed)
+
+
+def execute(
+    settings: RunSettings, path: Path, *, fresh: bool = False, compare: Comparison | None = None
+) -> dict[str, Any]:
+    """Do what is missing of the run at `path` and return its results (also written to results.json)."""
+    benchmark, method = make_benchmark(settings), make_method(settings)
+    table = benchmark.card.pick_table(settings.evaluate.table)
+    place = _place()
+    # Data and start model are read before the run's folder exists, so that broken ones leave nothing behind.
+    data, start = load_data(settings, benchmark), start_handle(settings, benchmark, path)
+    with Run.open(path, settings, fresh=fresh, main=place.main) as run:
+        _barrier(place)  # the main process has made the folder
+        handle = _method_stage(run, settings, method, start, data, place)
+        _respond_stage(run, settings, benchmark.card.plans(table), handle, data, place)
+        if not place.main:
+            return {}
+        return _results(run, settings, benchmark, data, compare or Comparison())
+
+
+def _place() -> Place:
+    from accelerate import PartialState
+
+    state = PartialState()
+    return Place(state.process_index, state.num_processes)
+
+
+def _method_stage(
+    run: Run, settings: RunSettings, method: Any, start: Handle, data: Mapping[str, Split], place: Place
+) -> Handle:
+    needed = [name for name in ("forget", "retain", "train", "calibration") if name in data]
+    inputs = digest(
+        [plain(settings.method), settings.seed, weights_digest(start.module), [data[n].fingerprint for n in needed]]
+    )
+    if run.done("method", inputs) and (run.path / "model").is_dir():
+        log.info("%s: method is done already", run.path)
+        return load_handle(settings.modality, run.path / "model", _device(run))
+    key = digest([inputs, code_digest(type(method), type(start)), plain(settings.train.model_dump(include=_NUMERIC))])
+    shared = settings.method["name"] == "retrain"  # originals and retrained models serve many runs
+    facts = fetch_model(key, run.path / "model") if shared and place.main and place.world == 1 else None
+    if facts is not None:
+        log.warning("%s: taken from the cache (trained before in %.0f s)", run.path.name, facts["seconds"])
+        run.event("cache_hit", model=key)
+    else:
+        facts = _apply(run, method, start, data, place)
+        if shared and place.main:
+            store_model(key, run.path / "model", facts)
+    if place.main:
+        run.finish("method", inputs, **facts)
+        run.drop_checkpoints()
+    _barrier(place)
+    return load_handle(settings.modality, run.path / "model", _device(run))
+
+
+_NUMERIC = {"micro_batch", "precision", "determinism"}  # engine settings that can change a weight's last bits
+
+
+def _apply(run: Run, method: Any, start: Handle, data: Mapping[str, Split], place: Place) -> dict[str, Any]:
+    started = time.perf_counter()
+    device = accelerator(run).device
+    start.module.to(device)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    before = weights_digest(start.module)
+    result = method.apply(start, data, run)
+    seconds = time.perf_counter() - started
+    resumed = run.events("resumed")  # each says what the interrupted processes before it had spent
+    earlier = resumed[-1]["seconds"] if resumed else 0.0
+    facts = {
+        "seconds": round(seconds + earlier, 3), "peak_bytes": _peak_bytes(device),
+        "weights_unchanged": weights_digest(result.module) == before,
+    }  # fmt: skip
+    if place.main:
+        with new_folder(run.path / "model") as temporary:
+            result.save(temporary)
+    _barrier(place)
+    return facts
+
+
+def _peak_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated())
+    usage = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(usage if sys.platform == "darwin" else usage * 1024)
+
+
+def _device(run: Run) -> str:
+    return str(accelerator(run).device)
+
+
+def _barrier(place: Place) -> None:
+    if place.world > 1:
+        torch.distributed.barrier()
+
+
+def wanted_splits(plans: tuple[EvaluationPlan, ...], settings: RunSettings) -> list[str]:
+    """Splits whose responses the plans and the settings ask for, in order."""
+    names = [name for plan in plans for name in (plan.split, plan.against) if name]
+    return list(dict.fromkeys([*names, *settings.evaluate.splits]))
+
+
+def limited(split: Split, limit: int) -> Split:
+    """The first `limit` examples (0: all)."""
+    return split.subset(range(min(limit, len(split)))) if limit else split
+
+
+def _respond_stage(
+    run: Run,
+    settings: RunSettings,
+    plans: tuple[EvaluationPlan, ...],
+    handle: Handle,
+    data: Mapping[str, Split],
+    place: Place,
+) -> None:
+    how = Decoding(batch_size=settings.evaluate.batch_size)
+    for name in wanted_splits(plans, settings):
+        if name not in data:
+            raise UserError(f"evaluate: split {name!r} is not in this data. Splits: {', '.join(data)}.")
+        respond(run, handle, limited(data[name], settings.evaluate.limit), how, place)
+
+
+def _results(
+    run: Run, settings: RunSettings, benchmark: Benchmark, data: Mapping[str, Split], compare: Comparison
+) -> dict[str, Any]:
+    card = benchmark.card
+    table = card.pick_table(settings.evaluate.table)
+    seen = {name: limited(split, settings.evaluate.limit) for name, split in data.items()}
+    cells = reduce(run, card.plans(table), seen, settings.modality, compare)
+    facts = run.stage_facts("method")
+    results = {
+        "schema": 1, "benchmark": card.name, "edition": settings.edition, "card_version": card.version,
+        "table": table, "row": settings.row or settings.method["name"], "method": settings.method["name"],
+        "seed": settings.seed, "limit": settings.evaluate.limit,
+        "cells": {name: cell_json(value) for name, value in cells.items()},
+        "flags": flags_of(run, facts, compare, settings.method["name"]),
+        "cost": {
+            "seconds": facts.get("seconds"), "peak_bytes": facts.get("peak_bytes"), "stored_bytes": run.size_bytes(),
+        },
+    }  # fmt: skip
+    write_json(run.path / "results.json", results)
+    write_json(run.path / "manifest.json", manifest(run, settings, card, seen))
+    return results
+
+
+def cell_json(value: Value) -> dict[str, Any]:
+    """A cell as JSON: what is no finite number becomes null."""
+    number = float(value.value) if math.isfinite(value.value) else None
+    stderr = float(value.stderr) if value.stderr is not None and math.isfinite(value.stderr) else None
+    return {"value": number, "n": int(value.n), "stderr": stderr, "unscored": int(value.unscored), "flag": None}
+
+
+def rescore(path: Path, compare: Comparison, data: Mapping[str, Split] | None = None) -> dict[str, Any]:
+    """Reduce a finished run again, now that the runs it is compared with exist; no model is loaded.
+
+    data: the run's splits, where the caller has them already.
+    """
+    settings = read_settings(path)
+    benchmark = make_benchmark(settings)
+    with Run.open(path, settings) as run:
+        return _results(run, settings, benchmark, data or load_data(settings, benchmark), compare)
+
+
+def read_settings(path: Path) -> RunSettings:
+    """Settings of the run stored at `path`."""
+    return build(RunSettings, Run.read(path), str(path / "config.yaml"))

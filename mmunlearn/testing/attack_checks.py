@@ -1,0 +1,419 @@
+"""Contract checks of attacks (house rule B6): the same for every attack, also for those of plugins.
+
+`checks(cls)` picks a toy task by the attack's modality. An attack may state `toy`, settings with which it works on a
+toy task of a few dozen examples; settings of type `BankPath` are filled with a bank of tiny shadow models.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmunlearn.attack_stage import AttackOptions, Stage, Target, run_stage
+from mmunlearn.attacks.base import Access, Attack, InputAttack, Metered, RowsAttack, WeightAttack
+from mmunlearn.bank import BANK, Bank
+from mmunlearn.data import Example, Split
+from mmunlearn.errors import UserError
+from mmunlearn.handle import Decoding, Handle, weights_digest
+from mmunlearn.judges.base import Item, Judge, Verdict
+from mmunlearn.metrics.base import Sight, Value
+from mmunlearn.records import Rows
+from mmunlearn.run import Run, TrainSettings
+from mmunlearn.settings import plain
+from mmunlearn.testing.check import Check
+from mmunlearn.testing.method_checks import Toy, modality_of, toy
+
+HOW = Decoding()
+
+
+def checks(cls: type[Attack]) -> list[Check]:
+    """All contract checks that apply to an attack class."""
+    tests: dict[str, Callable[[], None]] = {
+        "constructible": lambda: _constructible(cls),
+        "unknown setting refused": lambda: _unknown_setting(cls),
+        "documented": lambda: _documented(cls),
+        "access enforced": lambda: _access(cls),
+    }
+    kinds: tuple[tuple[type[Attack], Mapping[str, Callable[[type[Any]], None]]], ...] = (
+        (WeightAttack, _WEIGHT), (RowsAttack, _ROWS), (InputAttack, _INPUT),
+    )  # fmt: skip
+    for kind, own in kinds:
+        if issubclass(cls, kind):
+            tests |= {name: (lambda check=check: check(cls)) for name, check in own.items()}
+    return [Check(cls.name(), name, run) for name, run in tests.items()]
+
+
+def task_of(cls: type[Attack]) -> Toy:
+    """The toy task of the attack's modality."""
+    return toy(modality_of(cls))
+
+
+def make(cls: type[Any], **over: Any) -> Any:
+    """The attack with its toy settings, and a tiny bank where it asks for one."""
+    settings = dict(getattr(cls, "toy", {})) | over
+    for name, field in cls.Config.model_fields.items():
+        if BANK in field.metadata:
+            settings.setdefault(name, str(_bank_file(modality_of(cls))))
+    return cls(settings)
+
+
+# ---- every attack --------------------------------------------------------------------------------------------------
+def _constructible(cls: type[Attack]) -> None:
+    first = cls()
+    assert first.config == cls(plain(first.config)).config
+    assert isinstance(cls.access, Access)
+
+
+def _unknown_setting(cls: type[Attack]) -> None:
+    fields = sorted(cls.Config.model_fields)
+    wrong = (fields[0][:-1] + "zq") if fields else "zq"
+    try:
+        cls({wrong: 1})
+    except UserError as error:
+        assert wrong in str(error)
+    else:
+        raise AssertionError(f"{cls.name()} took the unknown setting {wrong!r}")
+
+
+def _documented(cls: type[Attack]) -> None:
+    assert cls.__doc__ and cls.paper, f"{cls.name()} lacks a docstring or names no paper"
+    assert issubclass(cls, (RowsAttack, WeightAttack, InputAttack))
+
+
+def _access(cls: type[Attack]) -> None:
+    """A handle metered at the declared access gives what lies below it and refuses what lies above."""
+    task = task_of(cls)
+    meter = Metered(task.original.copy(), cls.access)
+    batch = meter.collate(task.splits["forget"].examples)
+    _raises_above(cls.access, Access.LOGITS, lambda: meter.score(batch))
+    _raises_above(cls.access, Access.GRADIENTS, lambda: meter.module)
+    _raises_above(cls.access, Access.GRADIENTS, lambda: list(meter.trainable()))
+    if cls.access >= Access.LOGITS:
+        assert meter.score(batch).nll.requires_grad == (cls.access >= Access.GRADIENTS)
+
+
+def _raises_above(declared: Access, needed: Access, use: Callable[[], Any]) -> None:
+    try:
+        use()
+    except PermissionError:
+        assert declared < needed, f"{declared.name} is declared and {needed.name} refused"
+    else:
+        assert declared >= needed, f"{declared.name} is declared and {needed.name} allowed"
+
+
+# ---- attacks on weights --------------------------------------------------------------------------------------------
+@contextmanager
+def _scratch(seed: int = 0) -> Iterator[Run]:
+    with tempfile.TemporaryDirectory() as folder:
+        yield Run.scratch(Path(folder), seed, device="cpu")
+
+
+def _splits(attack: WeightAttack, task: Toy) -> dict[str, Split]:
+    return {name: task.splits[name] for name in dict.fromkeys((*attack.needed(), "forget", "test"))}
+
+
+def _tampered(cls: type[WeightAttack], seed: int = 0) -> list[tuple[str, Any, dict[str, Any]]]:
+    task, attack = task_of(cls), make(cls)
+    with _scratch(seed) as run:
+        return list(attack.run(task.original.copy(), _splits(attack, task), run, HOW))
+
+
+def _weight_target(cls: type[WeightAttack]) -> None:
+    task, attack = task_of(cls), make(cls)
+    handle = task.original.copy()
+    before, data = weights_digest(handle.module), {n: s.fingerprint for n, s in task.splits.items()}
+    with _scratch() as run:
+        budgets = [label for label, _, _ in attack.run(handle, _splits(attack, task), run, HOW)]
+        assert not (run.path / "checkpoints").exists(), "the attack wrote checkpoints into the target's run"
+    assert before == weights_digest(handle.module), "the target's weights changed"
+    assert data == {n: Split(s.name, s.role, s.examples).fingerprint for n, s in task.splits.items()}
+    assert budgets and len(set(budgets)) == len(budgets), f"budgets {budgets} are empty or not distinct"
+    assert all(p.grad is None for p in handle.module.parameters()), "gradients are left on the target"
+
+
+def _weight_cost(cls: type[WeightAttack]) -> None:
+    """Queries and gradient steps that a meter of our own counts on the copy equal the reported ones and never fall."""
+    task, attack = task_of(cls), make(cls)
+    counted = _Counted(task.original.copy())
+    counts: list[tuple[int, int]] = []
+    with _scratch() as run:
+        for _, cost, _ in attack.run(counted, _splits(attack, task), run, HOW):
+            counts.append((cost.queries, cost.gradient_steps))
+            assert (counted.log["queries"], counted.log["steps"]) == counts[-1], "cost is not what was used"
+            assert cost.seconds >= 0
+            counted.log["answers"] = 0
+    assert counts == sorted(counts), "a later budget costs less"
+
+
+class _Counted(Handle):
+    """Counts scored examples and recorded graphs, shared by copies; responses are the base class's and cost nothing."""
+
+    def __init__(self, handle: Handle, log: dict[str, int] | None = None):
+        self.handle, self.modality = handle, handle.modality  # type: ignore[misc]
+        self.log = {"queries": 0, "steps": 0, "answers": 0} if log is None else log
+
+    @property
+    def module(self) -> Any:  # type: ignore[override]
+        return self.handle.module
+
+    def collate(self, examples: Sequence[Example], view: Any = None) -> Any:
+        return self.handle.collate(examples, view)
+
+    def score(self, batch: Any) -> Any:
+        scored = self.handle.score(batch)
+        self.log["queries"] += len(batch)
+        self.log["steps"] += int(scored.nll.requires_grad)
+        return scored
+
+    def respond(self, examples: Sequence[Example], how: Decoding, seed: int) -> Any:
+        self.log["answers"] += len(examples)
+        return self.handle.respond(examples, how, seed)
+
+    def random_target(self, example: Example, generator: Any, *, wrong_only: bool = False) -> Any:
+        return self.handle.random_target(example, generator, wrong_only=wrong_only)
+
+    def fresh(self, seed: int) -> Any:
+        return self.handle.fresh(seed)
+
+    def copy(self) -> Any:
+        return _Counted(self.handle.copy(), self.log)
+
+    def save(self, path: Path) -> None:
+        self.handle.save(path)
+
+    @classmethod
+    def load(cls, path: Path, device: Any = "cpu") -> Any:
+        raise TypeError("load the wrapped handle's class instead")
+
+
+def _weight_reproducible(cls: type[WeightAttack]) -> None:
+    one, two = _tampered(cls), _tampered(cls)
+    assert [label for label, _, _ in one] == [label for label, _, _ in two]
+    assert [answers for _, _, answers in one] == [answers for _, _, answers in two], "the same seed, other answers"
+
+
+def _weight_resumable(cls: type[WeightAttack]) -> None:
+    """Without the budgets that are stored, the others come out equal."""
+    task, attack, whole = task_of(cls), make(cls), _tampered(cls)
+    stored = {label for label, _, _ in whole[:-1]}
+    with _scratch() as run:
+        rest = list(attack.run(task.original.copy(), _splits(attack, task), run, HOW, have=stored))
+    assert [whole[-1][0]] == [label for label, _, _ in rest]
+    assert whole[-1][2] == rest[0][2], f"{whole[-1][0]} differs after a resume"
+
+
+def _weight_beside_clean(cls: type[WeightAttack]) -> None:
+    """Through the stage: the clean figure stands beside every attacked one and is the untouched model's."""
+    task = task_of(cls)
+    with tempfile.TemporaryDirectory() as folder:
+        target = Target(
+            Path(folder), task.original.copy(), task.splits, task.original.modality, 0, TrainSettings(device="cpu")
+        )
+        options = AttackOptions(splits=("forget", "test"), membership=())
+        with Run.scratch(Path(folder), 0, device="cpu") as run:
+            results = run_stage(Stage(make(cls), cls.name(), options), target, run)
+    answers = task.original.respond(task.splits["forget"].examples, HOW, 0)
+    clean = np.mean([np.argmax(a.fields["logits"][0]) == a.fields["target"][0] for a in answers])
+    cell = results["cells"][f"{cls.name()}/forget_top1"]
+    assert clean == cell["clean"], f"clean is {cell['clean']}, the untouched model has {clean}"
+    assert results["cost"]["gradient_steps"] == max(p["cost"]["gradient_steps"] for p in results["curve"])
+
+
+def _weight_reaches_nothing_else(cls: type[WeightAttack]) -> None:
+    """The attack reads no split that it does not declare."""
+    task, attack = task_of(cls), make(cls)
+    asked: list[str] = []
+
+    class Watched(dict[str, Split]):
+        def __getitem__(self, name: str) -> Split:
+            asked.append(name)
+            return super().__getitem__(name)
+
+    with _scratch() as run:
+        held = Watched({name: task.splits[name] for name in attack.needed()})
+        for _ in attack.tamper(Metered(task.original.copy(), cls.access), held, run):
+            pass
+    assert set(asked) <= set(attack.needed()), f"reads {sorted(set(asked) - set(attack.needed()))} undeclared"
+
+
+_WEIGHT: Mapping[str, Callable[[type[Any]], None]] = {
+    "target untouched": _weight_target,
+    "cost is the metered cost": _weight_cost,
+    "reproducible by seed": _weight_reproducible,
+    "resumable by budget": _weight_resumable,
+    "clean figure beside": _weight_beside_clean,
+    "reads declared splits only": _weight_reaches_nothing_else,
+}
+
+
+# ---- attacks on answers --------------------------------------------------------------------------------------------
+@cache
+def _rows(modality: str) -> tuple[Rows, Rows]:
+    """Answers of the toy's original, which knows its members by heart, to members and to unseen examples."""
+    task = toy(modality)
+    made = []
+    for name in ("train", "unseen"):
+        answers = task.original.respond(task.splits[name].examples, HOW, 0)
+        made.append(Rows.of([{"id": a.id, **a.fields} for a in answers]))
+    return made[0], made[1]
+
+
+@cache
+def _bank_file(modality: str) -> Path:
+    """A bank of eight models that know half of the toy's examples by heart, kept until the process ends."""
+    import atexit
+    import shutil
+
+    from mmunlearn.data import Role, union
+    from mmunlearn.seeds import generator
+    from mmunlearn.testing.tiny import TinyHandle, TinySettings, memorise, tiny_splits
+
+    assert modality == "core", "banks of toys exist for the core's attacks"
+    splits = tiny_splits()
+    pool = union("pool", Role.TRAIN, splits["train"], splits["unseen"])
+    member, unlearned, rows = np.zeros((8, len(pool)), bool), np.zeros((8, len(pool)), bool), []
+    for pair in range(4):
+        order = generator(0, "toy bank", pair).permutation(len(pool))
+        member[2 * pair, order[::2]], member[2 * pair + 1, order[1::2]] = True, True
+    for k in range(8):
+        handle = memorise(TinyHandle(TinySettings(), seed=100 + k), pool.subset(np.flatnonzero(member[k])))
+        unlearned[k, np.flatnonzero(member[k])[k % 2 :: 2]] = True
+        rows.append(Rows.of([{"id": a.id, **a.fields} for a in handle.respond(pool.examples, HOW, 0)]))
+    place = {key: i for i, key in enumerate(pool.ids)}
+    order = np.asarray([place[key] for key in rows[0].ids])
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    Bank.of(rows, member[:, order], unlearned[:, order]).save(folder / "bank.safetensors")
+    return folder / "bank.safetensors"
+
+
+def _measured(cls: type[RowsAttack], members: Rows, others: Rows, seed: int = 0) -> Mapping[str, Value]:
+    return make(cls).measure(Sight(rows=members, against=others), seed)
+
+
+def _rows_untouched(cls: type[RowsAttack]) -> None:
+    members, others = _rows(modality_of(cls))
+    before = [{k: v.copy() for k, v in rows.columns.items()} for rows in (members, others)]
+    values = _measured(cls, members, others)
+    assert values, "the attack measured nothing"
+    for rows, columns in zip((members, others), before, strict=True):
+        assert all(np.array_equal(columns[k], v) for k, v in rows.columns.items()), "the rows changed"
+
+
+def _rows_reproducible(cls: type[RowsAttack]) -> None:
+    members, others = _rows(modality_of(cls))
+    assert _text(_measured(cls, members, others)) == _text(_measured(cls, members, others))
+
+
+def _text(values: Mapping[str, Value]) -> str:
+    return repr({name: tuple(value) for name, value in values.items()})  # NaN equals NaN as text
+
+
+def _rows_order(cls: type[RowsAttack]) -> None:
+    """The order in which rows arrive does not matter beyond rounding."""
+    members, others = _rows(modality_of(cls))
+    flipped = [rows.take(np.arange(len(rows))[::-1]) for rows in (members, others)]
+    one, two = _measured(cls, members, others), _measured(cls, *flipped)
+    for name, value in one.items():
+        same = value.value == two[name].value or abs(value.value - two[name].value) < 1e-9
+        assert same or (value.value != value.value and two[name].value != two[name].value), f"{name} depends on order"
+
+
+def _rows_beats_guessing(cls: type[RowsAttack]) -> None:
+    """On a model that knows its members by heart the attack does better than guessing, and not when sides are equal."""
+    members, others = _rows(modality_of(cls))
+    values = _measured(cls, members, others)
+    name = next(n for n in ("auc", "accuracy", *values) if n in values)
+    assert values[name].value >= 0.5, f"{name} is {values[name].value:.3f} on a model that memorised its members"
+
+
+def _rows_finite(cls: type[RowsAttack]) -> None:
+    members, others = _rows(modality_of(cls))
+    for name, value in _measured(cls, members, others).items():
+        assert isinstance(value, Value), f"{name} is a {type(value).__name__}"
+        assert value.n > 0 or value.value != value.value, f"{name} has a value and counts no row"
+        assert value.value != value.value or np.isfinite(value.value), f"{name} is infinite"
+
+
+def _rows_empty(cls: type[RowsAttack]) -> None:
+    """Without rows the values are NaN with n = 0, never an exception or a number."""
+    members, others = _rows(modality_of(cls))
+    for name, value in _measured(cls, members.take([]), others.take([])).items():
+        assert value.n == 0 and value.value != value.value, f"{name} is {value.value} of n = {value.n} without rows"
+
+
+_ROWS: Mapping[str, Callable[[type[Any]], None]] = {
+    "rows untouched": _rows_untouched,
+    "reproducible by seed": _rows_reproducible,
+    "order of rows": _rows_order,
+    "not worse than guessing": _rows_beats_guessing,
+    "finite": _rows_finite,
+    "empty rows": _rows_empty,
+}
+
+
+# ---- attacks on inputs ---------------------------------------------------------------------------------------------
+class _Never(Judge):
+    """A judge that always says no."""
+
+    version = "1"
+    offered = ("yes", "no")
+
+    def grade(self, items: Sequence[Item]) -> Sequence[Verdict]:
+        return [Verdict(0.0, "no", "", "") for _ in items]
+
+
+def _outcomes(cls: type[InputAttack], seed: int = 0) -> list[Any]:
+    task = task_of(cls)
+    return list(make(cls).run(task.original.copy(), task.splits["forget"].examples[:3], _Never(), HOW, seed))
+
+
+def _input_judge(cls: type[InputAttack]) -> None:
+    outcomes = _outcomes(cls)
+    assert [o.attacked.value for o in outcomes] == [0.0] * len(outcomes), "success is not the judge's verdict"
+    assert [o.clean.value for o in outcomes] == [0.0] * len(outcomes)
+
+
+def _input_untouched(cls: type[InputAttack]) -> None:
+    task = task_of(cls)
+    handle = task.original.copy()
+    before, data = weights_digest(handle.module), task.splits["forget"].fingerprint
+    list(make(cls).run(handle, task.splits["forget"].examples[:3], _Never(), HOW, 0))
+    split = task.splits["forget"]
+    assert before == weights_digest(handle.module), "the target's weights changed"
+    assert data == Split(split.name, split.role, split.examples).fingerprint, "an input changed"
+
+
+def _input_cost(cls: type[InputAttack]) -> None:
+    counted = _Counted(task_of(cls).original.copy())
+    goal = task_of(cls).splits["forget"].examples[:1]
+    (outcome,) = make(cls).run(counted, goal, _Never(), HOW, 0)
+    asked = counted.log["queries"] + counted.log["answers"] - 2  # the last two answers are the verification's
+    assert (asked, counted.log["steps"]) == (outcome.cost.queries, outcome.cost.gradient_steps)
+    limit = getattr(make(cls).config, "queries", None)
+    assert limit is None or outcome.cost.queries <= limit, "the search went over its budget"
+
+
+def _input_reproducible(cls: type[InputAttack]) -> None:
+    one, two = _outcomes(cls), _outcomes(cls)
+    assert [o.candidate for o in one] == [o.candidate for o in two]
+
+
+def _input_resumable(cls: type[InputAttack]) -> None:
+    """A goal's outcome does not depend on the goals before it."""
+    task = task_of(cls)
+    (last,) = make(cls).run(task.original.copy(), task.splits["forget"].examples[2:3], _Never(), HOW, 0)
+    assert last.candidate == _outcomes(cls)[2].candidate
+
+
+_INPUT: Mapping[str, Callable[[type[Any]], None]] = {
+    "success is the judge's verdict": _input_judge,
+    "target untouched": _input_untouched,
+    "cost is the metered cost": _input_cost,
+    "reproducible by seed": _input_reproducible,
+    "resumable by goal": _input_resumable,
+}

@@ -1,1 +1,0 @@
-"""Attacks of the vision sibling; one file each, named like its component."""
