@@ -77,9 +77,7 @@ def test_another_checksum_is_refused_and_leaves_nothing(cache):
     assert list(cache.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    "name", ["package/../../evil", "/etc/evil", "../evil", "package\\..\\evil", "C:/evil"]
-)
+@pytest.mark.parametrize("name", ["package/../../evil", "/etc/evil", "../evil", "package\\..\\evil", "C:/evil"])
 def test_a_member_outside_the_folder_is_refused_before_anything_is_written(cache, tmp_path, name):
     content = archive(("package/ok.json", b"{}"), (name, b"evil"))
     with pytest.raises(UserError, match="unsafe member"):

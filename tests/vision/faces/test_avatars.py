@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
 from mmunlearn.vision.faces.avatars import draw, svg
 from mmunlearn.vision.faces.looks import draw_look
 from mmunlearn.vision.faces.persons import draw_family, draw_person

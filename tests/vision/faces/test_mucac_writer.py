@@ -3,10 +3,10 @@
 import json
 
 import pytest
+from mmunlearn.vision.faces.mucac_writer import ATTRIBUTES, IDENTITIES, NAMES, PICTURES, MucacSizes, write_mucac
 from PIL import Image
 
 from mmunlearn.errors import UserError
-from mmunlearn.vision.faces.mucac_writer import ATTRIBUTES, IDENTITIES, NAMES, PICTURES, MucacSizes, write_mucac
 
 SIZES = MucacSizes(
     test_identities=3,
