@@ -65,13 +65,14 @@ class Paper(Settings):
 
 class Column(Settings):
     """A cell that the printed table shows. published_only: the paper has it and this suite does not measure it the
-    same way (an attack of its own, say), so only the published number appears. unit: where no metric states one."""
+    same way (an attack of its own, say), so only the published number appears. unit: None for the metric's own, which
+    is a fraction (printed as percent) where no metric of that name exists."""
 
     cell: str
     title: str
     better: Literal["higher", "lower", "closer"] = "closer"
     published_only: bool = False
-    unit: str = ""
+    unit: str | None = None
 
 
 class RowSettings(Settings):

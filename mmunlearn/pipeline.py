@@ -1,6 +1,7 @@
 """One run from settings to results: start model → method → responses → verdicts → cells, each stage resumable."""
 
 import logging
+import math
 import resource
 import sys
 import time
@@ -156,7 +157,8 @@ def _apply(run: Run, method: Any, start: Handle, data: Mapping[str, Split], plac
     before = weights_digest(start.module)
     result = method.apply(start, data, run)
     seconds = time.perf_counter() - started
-    earlier = sum(event.get("seconds", 0.0) for event in run.events("resumed_after"))
+    resumed = run.events("resumed")  # each says what the interrupted processes before it had spent
+    earlier = resumed[-1]["seconds"] if resumed else 0.0
     facts = {
         "seconds": round(seconds + earlier, 3), "peak_bytes": _peak_bytes(device),
         "weights_unchanged": weights_digest(result.module) == before,
@@ -234,9 +236,9 @@ def _results(
 
 
 def cell_json(value: Value) -> dict[str, Any]:
-    """A cell as JSON: NaN becomes null."""
-    number = None if value.value != value.value else float(value.value)
-    stderr = None if value.stderr is None or value.stderr != value.stderr else float(value.stderr)
+    """A cell as JSON: what is no finite number becomes null."""
+    number = float(value.value) if math.isfinite(value.value) else None
+    stderr = float(value.stderr) if value.stderr is not None and math.isfinite(value.stderr) else None
     return {"value": number, "n": int(value.n), "stderr": stderr, "unscored": int(value.unscored), "flag": None}
 
 
