@@ -15,17 +15,22 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmunlearn.errors import UserError
-from mmunlearn.handle import Batch, Handle, View
-from mmunlearn.order import Order, batches_per_epoch, share
-from mmunlearn.phases import NormMode, Phase, Step, Stream, Term
+from mmunlearn.feed import Feed, forwards, part
+from mmunlearn.handle import Batch, Handle
+from mmunlearn.order import batches_per_epoch
+from mmunlearn.phases import NormMode, Phase, Step, Term
 from mmunlearn.run import Run
 from mmunlearn.seeds import derive
+from mmunlearn.step_sums import StepSums
 
 log = logging.getLogger(__name__)
+
+Streams = Mapping[str, tuple[Feed, np.ndarray, np.ndarray]]  # stream -> its feed, indices and epochs of the step
 
 
 class Diverged(UserError):
@@ -52,6 +57,9 @@ class Engine:
         self.optimisers: dict[str, torch.optim.Optimizer] = {}
         self.done_steps = 0  # over all phases
         self.parameters: dict[str, nn.Parameter] = {}
+        self.statistics: list[Tensor] = []  # running averages of batch norm, where the phase updates them
+        self.started = time.perf_counter()
+        self.earlier_s = 0.0  # time of the interrupted processes that this one continues
 
     # ---- the loop ---------------------------------------------------------------------------------------------
     def run(self, phases: Sequence[Phase]) -> None:
@@ -76,7 +84,7 @@ class Engine:
                 self.accelerator.end_training()
 
     def _phase(self, phase: Phase, number: int, start: int) -> None:
-        feeds = {name: _Feed(stream, self.run_.seed, name) for name, stream in phase.streams.items()}
+        feeds = {name: Feed(stream, self.run_.seed, name) for name, stream in phase.streams.items()}
         driver = phase.streams[phase.driver]
         if not len(driver.split):
             raise UserError(f"split {driver.split.name!r} is empty; phase {phase.name!r} has nothing to run on.")
@@ -88,15 +96,14 @@ class Engine:
         self.parameters = self._trainable(phase)
         optimiser = self._optimiser(phase)
         set_norm(self.handle.module, phase.norm)
+        self.statistics = _statistics(self.handle.module) if phase.norm == "train" else []
         started = time.perf_counter()
         index = start
         while index < total:
             epoch, step = divmod(index, per_epoch)
             position = Step(phase.name, epoch, step, per_epoch, epochs, self.run_.seed)
-            batches = {
-                name: feed.batch(position, driver=name == phase.driver) for name, feed in feeds.items()
-            }  # name -> (indices, epochs)
-            self._step(phase, optimiser, batches, position)
+            streams = {name: (feed, *feed.batch(position, driver=name == phase.driver)) for name, feed in feeds.items()}
+            self._step(phase, optimiser, streams, position)
             index += 1
             self.done_steps += 1
             stop = False
@@ -113,28 +120,28 @@ class Engine:
                 self._save(number, index, stop or index >= total)
         # A phase boundary is a checkpoint only when the period falls on it: short phases would write more than train.
 
-    def _step(
-        self,
-        phase: Phase,
-        optimiser: torch.optim.Optimizer,
-        batches: Mapping[str, tuple["_Feed", np.ndarray, np.ndarray]],
-        position: Step,
-    ) -> None:
-        # Dropout and the like draw from torch's global generator: seeded per step, so a resume needs no saved state.
-        torch.manual_seed(derive(self.run_.seed, "noise", phase.name, position.index, self.accelerator.process_index))
+    def _step(self, phase: Phase, optimiser: torch.optim.Optimizer, streams: Streams, position: Step) -> None:
+        before = [buffer.clone() for buffer in self.statistics]
         while True:
+            # Dropout and the like draw from torch's global generator: seeded per step, so a resume needs no saved
+            # state, and again after a failed try.
+            rank = self.accelerator.process_index
+            torch.manual_seed(derive(self.run_.seed, "noise", phase.name, position.index, rank))
             try:
-                values, norm = self._gradients(phase, batches, position)
+                values, norm = self._gradients(phase, streams, position)
                 break
             except (torch.OutOfMemoryError, RuntimeError) as error:
                 if not _is_out_of_memory(error):
                     raise
-                self._shrink(max(len(indices) for _, indices, _ in batches.values()), error)
+                self._put_back(before)
+                self._shrink(max(len(indices) for _, indices, _ in streams.values()), error)
         bad = [name for name, value in values.items() if not math.isfinite(value)]
         if bad or not math.isfinite(norm):
             optimiser.zero_grad(set_to_none=True)
+            self._put_back(before)
             what = f"term {bad[0]!r} is {values[bad[0]]}" if bad else f"the gradient norm is {norm}"
-            self.run_.event("diverged", phase=phase.name, step=position.index, what=what)
+            if self.accelerator.is_main_process:
+                self.run_.event("diverged", phase=phase.name, step=position.index, what=what)
             raise Diverged(
                 f"{phase.name}: {what} at step {position.index + 1} of {position.total}; weights are not stored.\n"
                 f"Lower method.optimiser.lr (now {phase.spec.lr}) or set method.clip_norm."
@@ -163,116 +170,107 @@ class Engine:
                 self.accelerator.log({f"{phase.name}/{k}": v for k, v in terms.items()}, step=self.done_steps)
 
     # ---- gradients of one step --------------------------------------------------------------------------------
-    def _gradients(
-        self, phase: Phase, batches: Mapping[str, tuple["_Feed", np.ndarray, np.ndarray]], position: Step
-    ) -> tuple[dict[str, float], float]:
-        world, rank = self.accelerator.num_processes, self.accelerator.process_index
-        mine = {
-            name: (feed, share(indices, rank, world), share(epochs, rank, world))
-            for name, (feed, indices, epochs) in batches.items()
-        }
-        pieces = self._micro_batches(mine)
-        totals = self._counts(mine, pieces)
-        for parameter in self.parameters.values():
-            parameter.grad = None
-        values: dict[str, Tensor] = {}
-        separate: dict[str, list[Tensor]] = {}
+    def _gradients(self, phase: Phase, streams: Streams, position: Step) -> tuple[dict[str, float], float]:
+        """Fill every parameter's gradient; returns the terms' values and the gradient's norm, over all processes."""
+        pieces = self._micro_batches(streams)
+        totals = self._totals(list(streams), pieces)
+        sums = StepSums(list(self.parameters.values()))
+        failure: Exception | None = None
+        try:
+            for piece in pieces:
+                self._piece(phase, piece, position, totals, sums)
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error) or self.accelerator.num_processes == 1:
+                raise
+            failure = error
+        self._agree(sums, failure)
+        gradients = sums.gradients(phase.combine)
+        for parameter, gradient in zip(self.parameters.values(), gradients, strict=True):
+            parameter.grad = gradient
+        norms = [g.detach().norm() for g in gradients if g is not None]
+        norm = torch.stack(norms).norm().item() if norms else 0.0
+        return {name: float(value) for name, value in sums.values.items()}, norm
+
+    def _piece(
+        self, phase: Phase, piece: Mapping[str, Batch], position: Step, totals: Mapping[str, float], sums: StepSums
+    ) -> None:
         synced: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
-        if world > 1 and phase.norm == "train" and _has_batch_norm(self.handle.module):
+        if self.accelerator.num_processes > 1 and phase.norm == "train" and self.statistics:
             from mmunlearn.synced_norm import SyncedNorm
 
             synced = SyncedNorm()
-        for piece in pieces:
-            with self.accelerator.autocast(), synced:
+        with synced:  # the backward pass too: checkpointed layers are computed again there
+            with self.accelerator.autocast():
                 terms = phase.terms(self.handle, piece, position)
-            losses = {}
+            losses: dict[str, Tensor] = {}
             for name, term in terms.items():
-                scale = self._denominator(name, term, totals)
-                loss = term.sum / scale
-                losses[name] = term.weight * loss
-                part = loss.detach().to(torch.float64)
-                values[name] = values.get(name, torch.zeros_like(part)) + part
-            if phase.combine is None:
-                self._backward(sum(losses.values()))
-            else:
-                for name, loss in losses.items():
-                    kept = [p.grad for p in self.parameters.values()]
-                    for parameter, gradient in zip(self.parameters.values(), separate.get(name, kept), strict=True):
-                        parameter.grad = gradient if name in separate else None
-                    self._backward(loss, retain=True)
-                    separate[name] = [p.grad for p in self.parameters.values()]  # type: ignore[misc]
-        if phase.combine is not None:
-            reduced = {name: self._reduced(gradients) for name, gradients in separate.items()}
-            for parameter, gradient in zip(self.parameters.values(), phase.combine(reduced), strict=True):
-                parameter.grad = gradient
-        else:
-            gradients = [p.grad for p in self.parameters.values()]
-            if world > 1:
-                for parameter, gradient in zip(self.parameters.values(), self._reduced(gradients), strict=True):
-                    parameter.grad = gradient
-        if world > 1:
-            # A rank without examples of a stream in this step has no such term: agree on names before reducing.
-            names = sorted({name for group in _gather_objects(list(values)) for name in group})
-            device = self.accelerator.device
-            stacked = torch.stack([values.get(n, torch.zeros((), dtype=torch.float64, device=device)) for n in names])
-            values = dict(zip(names, self.accelerator.reduce(stacked, "sum"), strict=True))
-        norms = [p.grad.detach().norm() for p in self.parameters.values() if p.grad is not None]
-        norm = torch.stack(norms).norm().item() if norms else 0.0
-        return {name: float(value) for name, value in values.items()}, norm
+                loss = term.sum / self._denominator(name, term, totals)
+                sums.note(name, loss, None if term.over else term.count)
+                group = "" if term.over and phase.combine is None else name
+                losses[group] = losses[group] + term.weight * loss if group in losses else term.weight * loss
+            seen = [buffer.clone() for buffer in self.statistics] if self.run_.train.gradient_checkpointing else []
+            sums.backward(losses)
+            self._put_back(seen)
 
-    def _backward(self, loss: Tensor | int, *, retain: bool = False) -> None:
-        if isinstance(loss, Tensor) and loss.requires_grad:
-            loss.backward(retain_graph=retain)
-
-    def _reduced(self, gradients: Sequence[Tensor | None]) -> list[Tensor]:
-        """Sum over processes, in one flat message; a parameter unused on every process keeps a zero gradient."""
-        parameters = list(self.parameters.values())
-        dense = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, gradients, strict=True)]
-        if self.accelerator.num_processes == 1:
-            return dense
-        flat = torch.cat([g.flatten() for g in dense])
-        flat = self.accelerator.reduce(flat, "sum")
-        return [
-            part.view_as(p) for part, p in zip(flat.split([p.numel() for p in parameters]), parameters, strict=True)
-        ]
-
-    def _micro_batches(self, mine: Mapping[str, tuple["_Feed", np.ndarray, np.ndarray]]) -> list[dict[str, Batch]]:
-        longest = max(len(indices) for _, indices, _ in mine.values())
-        pieces = 1 if self.micro is None else max(1, math.ceil(longest / self.micro))
-        if self.accelerator.num_processes > 1:
-            pieces = int(self.accelerator.gather(torch.tensor([pieces], device=self.accelerator.device)).max())
+    def _micro_batches(self, streams: Streams) -> list[dict[str, Batch]]:
+        """This process's part of the step: one batch of every stream for each of its forward passes."""
+        world, rank = self.accelerator.num_processes, self.accelerator.process_index
+        passes = forwards([len(indices) for _, indices, _ in streams.values()], world, self.micro)
         result = []
-        for part in range(pieces):
-            batches = {}
-            for name, (feed, indices, epochs) in mine.items():
-                chosen = np.array_split(np.arange(len(indices)), pieces)[part]
-                if len(chosen):
-                    batches[name] = feed.collate(self.handle, indices[chosen], epochs[chosen])
-            if batches:
-                result.append({name: batch.to(self.accelerator.device) for name, batch in batches.items()})
+        for number in range(passes):
+            piece = {}
+            for name, (feed, indices, epochs) in streams.items():
+                mine = part(len(indices), number * world + rank, passes * world)
+                piece[name] = feed.collate(self.handle, indices[mine], epochs[mine]).to(self.accelerator.device)
+            result.append(piece)
         return result
 
-    def _counts(self, mine: Mapping[str, Any], pieces: Sequence[Mapping[str, Batch]]) -> dict[str, float]:
-        """Items and examples of every stream in this step, over all processes."""
-        names = sorted(mine)
-        local = [[float(sum(p[n].count.sum() for p in pieces if n in p)), float(len(mine[n][1]))] for n in names]
+    def _totals(self, names: Sequence[str], pieces: Sequence[Mapping[str, Batch]]) -> dict[str, float]:
+        """Items and examples of every stream that this step's forward passes see, over all processes."""
+        local = [[float(sum(p[n].count.sum() for p in pieces)), float(sum(len(p[n]) for p in pieces))] for n in names]
         table = torch.tensor(local, dtype=torch.float64, device=self.accelerator.device)
         if self.accelerator.num_processes > 1:
             table = self.accelerator.reduce(table, "sum")
         rows = table.tolist()
         return {n: rows[i][0] for i, n in enumerate(names)} | {f"{n}.examples": rows[i][1] for i, n in enumerate(names)}
 
-    def _denominator(self, name: str, term: Term, totals: Mapping[str, float]) -> float | Tensor:
+    def _denominator(self, name: str, term: Term, totals: Mapping[str, float]) -> float:
         if term.over:
             if term.over not in totals:
                 raise ValueError(f"term {name!r} divides by {term.over!r}; streams of this phase: {sorted(totals)}")
             return max(totals[term.over], 1.0)
         if term.count is None:
             raise ValueError(f"term {name!r} names neither a stream nor a count")
-        count = term.count.detach().to(torch.float64)
-        if self.accelerator.num_processes > 1:
-            count = self.accelerator.reduce(count, "sum")
-        return count.clamp(min=1.0).to(term.sum.dtype)
+        return 1.0  # its count is known when the step's last forward is: StepSums divides then
+
+    def _agree(self, sums: StepSums, failure: Exception | None) -> None:
+        """Sum values, counts and gradients over processes. Out of memory on one process is so on all."""
+        if self.accelerator.num_processes == 1:
+            return
+        from accelerate.utils import gather_object
+
+        told = gather_object([(failure is not None, list(sums.values), list(sums.counts), list(sums.groups))])
+        if any(failed for failed, *_ in told):
+            raise failure or torch.OutOfMemoryError("out of memory on another process")
+        values, counts, groups = (sorted({n for other in told for n in other[i]}) for i in (1, 2, 3))
+        device = self.accelerator.device
+        numbers = [float(sums.values.get(n, 0.0)) for n in values] + [float(sums.counts.get(n, 0.0)) for n in counts]
+        table = self.accelerator.reduce(torch.tensor(numbers, dtype=torch.float64, device=device), "sum")
+        sums.values = dict(zip(values, table[: len(values)], strict=True))
+        sums.counts = dict(zip(counts, table[len(values) :], strict=True))
+        sums.groups = {name: self._reduced(sums.groups.get(name)) for name in groups}
+
+    def _reduced(self, gradients: Sequence[Tensor | None] | None) -> list[Tensor | None]:
+        """Sum over processes in one flat message; None where no process has a gradient, as on one process."""
+        parameters = list(self.parameters.values())
+        gradients = gradients or [None] * len(parameters)
+        used = torch.tensor([float(g is not None) for g in gradients], device=parameters[0].device)
+        dense = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, gradients, strict=True)]
+        flat = self.accelerator.reduce(torch.cat([used, *(g.flatten().float() for g in dense)]), "sum")
+        users, *parts = flat.split([len(parameters), *(p.numel() for p in parameters)])
+        return [
+            g.view_as(p).to(p.dtype) if n else None for g, p, n in zip(parts, parameters, users.tolist(), strict=True)
+        ]
 
     # ---- set-up, memory, checkpoints --------------------------------------------------------------------------
     def _trainable(self, phase: Phase) -> dict[str, nn.Parameter]:
@@ -299,8 +297,15 @@ class Engine:
             parameter.grad = None
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+        if not self.accelerator.is_main_process:
+            return
         self.run_.event("out_of_memory", micro_batch=self.micro)
         log.warning("Out of memory: micro-batch is now %d, the effective batch stays the same.", self.micro)
+
+    def _put_back(self, statistics: Sequence[Tensor]) -> None:
+        with torch.no_grad():
+            for buffer, kept in zip(self.statistics, statistics, strict=False):
+                buffer.copy_(kept)
 
     def _save(self, phase: int, index: int, phase_done: bool) -> None:
         if self.accelerator.is_main_process:
@@ -310,6 +315,7 @@ class Engine:
                 {
                     "position": position,
                     "done_steps": self.done_steps,
+                    "seconds": self.earlier_s + time.perf_counter() - self.started,
                     "module": self.handle.module.state_dict(),
                     "optimisers": {name: o.state_dict() for name, o in self.optimisers.items()},
                     "method": dict(self.method_state()),
@@ -328,45 +334,10 @@ class Engine:
             self.parameters = self._trainable(phase)
             self._optimiser(phase).load_state_dict(stored)
         self.load_method_state(state["method"])
-        self.done_steps = state["done_steps"]
+        self.done_steps, self.earlier_s = state["done_steps"], state["seconds"]
         if self.accelerator.is_main_process:
-            self.run_.event("resumed", step=self.done_steps)
+            self.run_.event("resumed", step=self.done_steps, seconds=round(self.earlier_s, 3))
         return state["position"][0], state["position"][1]
-
-
-class _Feed:
-    """Batches of one stream at any position."""
-
-    def __init__(self, stream: Stream, seed: int, name: str):
-        self.stream = stream
-        self.order = Order(len(stream.split), seed, name, stream.shuffle)
-        self.seed = seed
-
-    def batch(self, position: Step, *, driver: bool) -> tuple["_Feed", np.ndarray, np.ndarray]:
-        """Indices and epochs of the global batch at `position`."""
-        size = self.stream.batch_size
-        if driver:
-            # Epochs count on over phases of one name prefix through the phase's own name, which is part of the seed.
-            order = self.order.epoch(position.epoch + _offset(position.phase))
-            indices = order[position.step * size : (position.step + 1) * size]
-            return self, indices, np.full(len(indices), position.epoch + _offset(position.phase))
-        if not len(self.stream.split):
-            raise UserError(f"split {self.stream.split.name!r} is empty; phase {position.phase!r} needs it.")
-        start = position.index * size + _offset(position.phase) * len(self.stream.split)
-        return self, *self.order.take(start, size)
-
-    def collate(self, handle: Handle, indices: np.ndarray, epochs: np.ndarray) -> Batch:
-        """The examples at `indices`, relabelled if the stream says so, in training views if it asks for them."""
-        examples = [self.stream.split[int(i)] for i in indices]
-        if self.stream.relabel is not None:
-            examples = [self.stream.relabel(e, int(k)) for e, k in zip(examples, epochs, strict=True)]
-        return handle.collate(examples, View(self.seed, epochs) if self.stream.augment else None)
-
-
-def _offset(phase: str) -> int:
-    """Epochs by which a phase called "<name>@<number>" is ahead, so that repeated phases see new orders and views."""
-    _, at, number = phase.rpartition("@")
-    return int(number) if at and number.isdigit() else 0
 
 
 def accelerator(run: Run) -> Accelerator:
@@ -381,7 +352,12 @@ def accelerator(run: Run) -> Accelerator:
     options: dict[str, Any] = {"mixed_precision": train.precision}
     if train.trackers:
         options |= {"log_with": list(train.trackers), "project_dir": str(run.path)}
-    return Accelerator(cpu=train.device == "cpu", **options)
+    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != train.precision:
+        AcceleratorState._reset_state()  # an earlier run of this process had another precision
+    try:
+        return Accelerator(cpu=train.device == "cpu", **options)
+    except ValueError as error:
+        raise UserError(f"train: {str(error).splitlines()[0][:200]}") from error
 
 
 def set_norm(module: nn.Module, norm: NormMode) -> None:
@@ -393,18 +369,12 @@ def set_norm(module: nn.Module, norm: NormMode) -> None:
                 layer.eval()
 
 
-def _has_batch_norm(module: nn.Module) -> bool:
-    return any(isinstance(layer, _BatchNorm) for layer in module.modules())
+def _statistics(module: nn.Module) -> list[Tensor]:
+    return [buffer for layer in module.modules() if isinstance(layer, _BatchNorm) for buffer in layer.buffers()]
 
 
 def _is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error).lower()
-
-
-def _gather_objects(names: list[str]) -> list[list[str]]:
-    from accelerate.utils import gather_object
-
-    return [list(group) for group in gather_object([names])]
 
 
 def _checkpoint_gradients(handle: Handle) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mmunlearn import registry
+from mmunlearn.atomic import write_text
 from mmunlearn.attacks.base import RowsAttack
 from mmunlearn.cards import EvaluationPlan
 from mmunlearn.data import Example, Split
@@ -47,9 +48,8 @@ def respond(run: Run, handle: Handle, split: Split, how: Decoding, place: Place 
     if place.main and folder.is_dir() and (not marker.is_file() or marker.read_text() != inputs):
         shutil.rmtree(folder)
     _wait(place)
-    if place.main:
-        folder.mkdir(parents=True, exist_ok=True)
-        marker.write_text(inputs)
+    if place.main and not marker.is_file():
+        write_text(marker, inputs)
     _wait(place)
     have = {row["id"] for row in read_rows(folder)}
     _wait(place)

@@ -4,6 +4,7 @@ The same global batches come out for any number of processes, and a resume may c
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -23,7 +24,7 @@ class Order:
         """Permutation of range(n) for one epoch."""
         if not self.shuffle:
             return np.arange(self.n)
-        return generator(self.seed, "data", self.stream, epoch).permutation(self.n)
+        return _permutation(self.n, self.seed, self.stream, epoch)
 
     def take(self, start: int, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Indices and epochs of the examples at positions start … start + count - 1 of the endless sequence."""
@@ -34,6 +35,13 @@ class Order:
             here = epochs == epoch
             indices[here] = self.epoch(int(epoch))[positions[here] % self.n]
         return indices, epochs
+
+
+@lru_cache(maxsize=16)
+def _permutation(n: int, seed: int, stream: str, epoch: int) -> np.ndarray:
+    result = generator(seed, "data", stream, epoch).permutation(n)
+    result.flags.writeable = False  # shared by every step of the epoch
+    return result
 
 
 def batches_per_epoch(n: int, batch_size: int, *, drop_last: bool = False) -> int:

@@ -1,6 +1,7 @@
 """One run from settings to results: start model → method → responses → verdicts → cells, each stage resumable."""
 
 import logging
+import math
 import resource
 import sys
 import time
@@ -99,10 +100,11 @@ def execute(
     benchmark, method = make_benchmark(settings), make_method(settings)
     table = benchmark.card.pick_table(settings.evaluate.table)
     place = _place()
+    # Data and start model are read before the run's folder exists, so that broken ones leave nothing behind.
+    data, start = load_data(settings, benchmark), start_handle(settings, benchmark, path)
     with Run.open(path, settings, fresh=fresh, main=place.main) as run:
         _barrier(place)  # the main process has made the folder
-        data = load_data(settings, benchmark)
-        handle = _method_stage(run, settings, benchmark, method, data, place)
+        handle = _method_stage(run, settings, method, start, data, place)
         _respond_stage(run, settings, benchmark.card.plans(table), handle, data, place)
         if not place.main:
             return {}
@@ -117,9 +119,8 @@ def _place() -> Place:
 
 
 def _method_stage(
-    run: Run, settings: RunSettings, benchmark: Benchmark, method: Any, data: Mapping[str, Split], place: Place
+    run: Run, settings: RunSettings, method: Any, start: Handle, data: Mapping[str, Split], place: Place
 ) -> Handle:
-    start = start_handle(settings, benchmark, run.path)
     needed = [name for name in ("forget", "retain", "train", "calibration") if name in data]
     inputs = digest(
         [plain(settings.method), settings.seed, weights_digest(start.module), [data[n].fingerprint for n in needed]]
@@ -156,7 +157,8 @@ def _apply(run: Run, method: Any, start: Handle, data: Mapping[str, Split], plac
     before = weights_digest(start.module)
     result = method.apply(start, data, run)
     seconds = time.perf_counter() - started
-    earlier = sum(event.get("seconds", 0.0) for event in run.events("resumed_after"))
+    resumed = run.events("resumed")  # each says what the interrupted processes before it had spent
+    earlier = resumed[-1]["seconds"] if resumed else 0.0
     facts = {
         "seconds": round(seconds + earlier, 3), "peak_bytes": _peak_bytes(device),
         "weights_unchanged": weights_digest(result.module) == before,
@@ -234,9 +236,9 @@ def _results(
 
 
 def cell_json(value: Value) -> dict[str, Any]:
-    """A cell as JSON: NaN becomes null."""
-    number = None if value.value != value.value else float(value.value)
-    stderr = None if value.stderr is None or value.stderr != value.stderr else float(value.stderr)
+    """A cell as JSON: what is no finite number becomes null."""
+    number = float(value.value) if math.isfinite(value.value) else None
+    stderr = float(value.stderr) if value.stderr is not None and math.isfinite(value.stderr) else None
     return {"value": number, "n": int(value.n), "stderr": stderr, "unscored": int(value.unscored), "flag": None}
 
 

@@ -26,7 +26,7 @@ class Shard:
         text = "".join(json.dumps(_jsonable(row), sort_keys=True, ensure_ascii=False) + "\n" for row in rows)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            _drop_torn_line(self.path)
+            drop_torn_line(self.path)
             with open(self.path, "a", encoding="utf-8") as stream:
                 stream.write(text)
                 stream.flush()
@@ -37,7 +37,8 @@ class Shard:
             ) from error
 
 
-def _drop_torn_line(path: Path) -> None:
+def drop_torn_line(path: Path) -> None:
+    """Cut off what a crash left of a last line, so that the next one starts on a line of its own."""
     if not path.exists() or path.stat().st_size == 0:
         return
     with open(path, "rb+") as stream:
@@ -55,9 +56,9 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
         for number, line in enumerate(lines[:-1], start=1):
             try:
                 row = json.loads(line)
-            except ValueError:
+                merged.setdefault(row["id"], row)
+            except (ValueError, KeyError, TypeError):
                 raise UserError(f"{path}:{number}: not a JSON row. Delete the file; the run makes it again.") from None
-            merged.setdefault(row["id"], row)
     return [merged[key] for key in sorted(merged)]
 
 

@@ -3,10 +3,12 @@
 A second model is made only where a cache cannot serve (augmented views, whose outputs change every epoch).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
+from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
 from mmunlearn.data import Split
@@ -39,14 +41,12 @@ class Reference:
     @torch.no_grad()
     def fill(self, splits: Iterable[Split], batch_size: int = 256) -> None:
         """Compute the cached records of all examples of `splits`; call while the handle still holds the original."""
-        training = self._handle.module.training
-        self._handle.module.eval()
         device = self._handle.device
-        for split in splits:
-            for start in range(0, len(split), batch_size):
-                batch = self._handle.collate(split[start : start + batch_size]).to(device)
-                self._remember(batch, self._handle.score(batch))
-        self._handle.module.train(training)
+        with _evaluating(self._handle.module):
+            for split in splits:
+                for start in range(0, len(split), batch_size):
+                    batch = self._handle.collate(split[start : start + batch_size]).to(device)
+                    self._remember(batch, self._handle.score(batch))
 
     def _remember(self, batch: Batch, scored: Scored) -> None:
         for row, key in enumerate(_keys(batch)):
@@ -63,12 +63,9 @@ class Reference:
             if self._copy.device != batch.count.device:
                 self._copy.module.to(batch.count.device)
             return self._copy.score(batch).detached()
-        training = self._handle.module.training
-        self._handle.module.eval()
-        with self._handle.module.disable_adapter():  # type: ignore[operator]
-            scored = self._handle.score(batch).detached()
-        self._handle.module.train(training)
-        return scored
+        module = self._handle.module
+        with _evaluating(module), module.disable_adapter():  # type: ignore[operator]
+            return self._handle.score(batch).detached()
 
     def _recall(self, batch: Batch) -> Scored:
         if batch.view is not None:
@@ -83,6 +80,18 @@ class Reference:
             for part in list(zip(*rows, strict=True))[:5]
         ]
         return Scored(*columns, rows[0][5])  # type: ignore[call-arg, arg-type]
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode, then every layer's own mode again (some train while their neighbours do not)."""
+    modes = [(layer, layer.training) for layer in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for layer, training in modes:
+            layer.training = training
 
 
 def _keys(batch: Batch) -> list[tuple[str, object]]:

@@ -17,14 +17,15 @@ import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, ValidationInfo, field_validator
 
 from mmunlearn.atomic import new_folder, write_json, write_text
 from mmunlearn.errors import UserError
-from mmunlearn.settings import Settings, differences, plain
+from mmunlearn.records import drop_torn_line
+from mmunlearn.settings import Settings, build, differences, plain, read_yaml
 
 log = logging.getLogger(__name__)
 
@@ -32,15 +33,21 @@ log = logging.getLogger(__name__)
 class TrainSettings(Settings):
     """How the engine runs, as opposed to what the method computes: none of these should change a result's meaning."""
 
-    micro_batch: int | None = None  # examples per forward; None: the whole batch
-    precision: str = "no"  # no | bf16 | fp16, handed to accelerate
+    micro_batch: int | None = Field(None, ge=1)  # examples of a stream per forward; None: the whole batch
+    precision: Literal["no", "bf16"] = "no"  # handed to accelerate
     gradient_checkpointing: bool = False
-    checkpoint_every: int = 200  # optimiser steps between resumable checkpoints
-    determinism: str = "seeded"  # off | seeded | strict
-    device: str = "auto"
+    checkpoint_every: int = Field(200, ge=1)  # optimiser steps between resumable checkpoints
+    determinism: Literal["off", "seeded", "strict"] = "seeded"
+    device: Literal["auto", "cpu"] = "auto"
     trackers: tuple[str, ...] = ()  # names that accelerate knows: tensorboard, wandb, …
-    log_every: int = 10  # steps between loss events
-    threads: int | None = None
+    log_every: int = Field(10, ge=1)  # steps between loss events
+    threads: int | None = Field(None, ge=1)
+
+    @field_validator("precision", "determinism", mode="before")
+    @classmethod
+    def _words_of_yaml(cls, value: Any, info: ValidationInfo) -> Any:
+        """YAML reads the words `no` and `off` as false."""
+        return {"precision": "no", "determinism": "off"}[str(info.field_name)] if value is False else value
 
 
 class Run:
@@ -63,7 +70,7 @@ class Run:
         process holds the run or the folder holds something else.
         """
         content = plain(settings)
-        train = TrainSettings.model_validate(content.get("train", {}))
+        train = build(TrainSettings, content.get("train", {}), "train")
         run = cls(path, content, int(content.get("seed", 0)), train)
         if not main:
             return run
@@ -79,15 +86,17 @@ class Run:
         run._acquire()
         try:
             if fresh and config.is_file():
-                for child in path.iterdir():
+                # The settings go last: a folder without them would no longer be known as a run.
+                for child in sorted(path.iterdir(), key=lambda f: f == config):
                     if child.name != "run.lock":
                         shutil.rmtree(child) if child.is_dir() else child.unlink()
             if config.is_file():
                 run._compare(config)
             else:
                 write_text(config, yaml.safe_dump(content, sort_keys=True, allow_unicode=True))
-            for stale in path.glob(".*.tmp"):
-                shutil.rmtree(stale, ignore_errors=True) if stale.is_dir() else stale.unlink()
+            for stale in [*path.rglob(".*.tmp"), *path.rglob(".*.old")]:
+                shutil.rmtree(stale, ignore_errors=True) if stale.is_dir() else stale.unlink(missing_ok=True)
+            drop_torn_line(path / "events.jsonl")
         except BaseException:
             run.close()
             raise
@@ -105,7 +114,7 @@ class Run:
         config = path / "config.yaml"
         if not config.is_file():
             raise UserError(f"{path}: is not a run (config.yaml is missing). Give the folder that a command wrote.")
-        return yaml.safe_load(config.read_text(encoding="utf-8"))
+        return read_yaml(config)
 
     def _acquire(self) -> None:
         try:
@@ -123,7 +132,7 @@ class Run:
             ) from None
 
     def _compare(self, config: Path) -> None:
-        stored = yaml.safe_load(config.read_text(encoding="utf-8"))
+        stored = read_yaml(config)
         changed = differences(_identity(stored), _identity(self.settings))
         if changed:
             shown = "; ".join(changed[:4]) + (f"; … {len(changed)} in all" if len(changed) > 4 else "")
@@ -222,7 +231,6 @@ class Run:
 
 def _identity(settings: Mapping[str, Any]) -> dict[str, Any]:
     """What must be equal for a resume: everything but how the work is displayed and spread."""
-    train = {
-        k: v for k, v in settings.get("train", {}).items() if k not in {"trackers", "log_every", "checkpoint_every"}
-    }
+    spread = {"trackers", "log_every", "checkpoint_every", "threads", "device"}
+    train = {k: v for k, v in settings.get("train", {}).items() if k not in spread}
     return {**settings, "train": train} if "train" in settings else dict(settings)

@@ -39,6 +39,7 @@ def synced_batch_norm(
     eps: float,
 ) -> torch.Tensor:
     """Batch norm of `input` (batch, channel, …) with statistics over all processes; differentiable through them."""
+    kind, input = input.dtype, input.float()  # statistics in single precision under autocast too
     axes = [0, *range(2, input.dim())]
     channels = input.shape[1]
     shape = [1, channels, *([1] * (input.dim() - 2))]
@@ -57,4 +58,4 @@ def synced_batch_norm(
         result = result * weight.view(shape)
     if bias is not None:
         result = result + bias.view(shape)
-    return result
+    return result.to(kind)

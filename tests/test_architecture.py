@@ -21,7 +21,10 @@ LAYERS = [
     {"errors"},
     {"seeds", "settings", "records", "registry", "assets", "atomic", "cache"},
     {"cards", "tables", "data", "order", "benchmark", "mini"},
-    {"handle", "modalities", "losses", "importance", "reference", "checkpoint", "synced_norm", "phases", "per_sample"},
+    {
+        "handle", "modalities", "losses", "importance", "reference", "checkpoint", "synced_norm", "phases", "feed",
+        "step_sums", "per_sample",
+    },
     {"signals", "intervals", "roc", "divergence"},
     {"bank"},
     {"run", "engine", "forget_updates"},
