@@ -121,8 +121,8 @@ def _remarks(results: Mapping[str, Any]) -> list[str]:
     lines = []
     if results["curve"]:
         lines.append(
-            f"* the budget at which most of the forgotten shows. Cost: {cost['gradient_steps']} gradient steps, {cost['queries']} "
-            f"queries, {cost['seconds']:.1f} s."
+            f"* the budget at which most of the forgotten shows. Cost: {cost['gradient_steps']} gradient steps, "
+            f"{cost['queries']} queries, {cost['seconds']:.1f} s."
         )
         if "control" not in results:
             lines.append("Without --control RUN (the retrained model) recovery cannot be told from learning.")
