@@ -269,7 +269,8 @@ def run_bank(path: Path, *, models: int, unlearn: bool = False, seed: int = 0) -
     settings = read_settings(path)
     benchmark = make_benchmark(settings)
     data = load_data(settings, benchmark)
-    recipe = benchmark.card.editions[settings.edition].recipe
+    card = benchmark.card
+    recipe = card.method("original", card.pick_table(settings.evaluate.table), settings.edition)
     seen = ("train",) if "train" in data else ("forget", "retain")
     wanted = ShadowSettings(
         models=models, seed=seed, recipe=recipe, unlearn=settings.method if unlearn else None,
