@@ -24,7 +24,7 @@ class Settings(BaseModel):
 T = TypeVar("T", bound=BaseModel)
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path, _over: tuple[Path, ...] = ()) -> dict[str, Any]:
     """Mapping in a YAML file; its key `base` (a path relative to the file) is read first and overlaid."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -43,9 +43,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if base is None:
         return content
     parent = (path.parent / str(base)).resolve()
-    if parent == path.resolve():
-        raise UserError(f"{path}: base names the file itself.")
-    return merge(read_yaml(parent), content)
+    if parent in (path.resolve(), *_over):
+        raise UserError(f"{path}: base names the file itself or one that is based on it.")
+    return merge(read_yaml(parent, (*_over, path.resolve())), content)
 
 
 def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
