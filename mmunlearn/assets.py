@@ -148,7 +148,11 @@ def unpack(archive: Path, folder: Path) -> None:
     Refuses the whole archive, before a byte is written, when a member would land outside the folder, is a link or a
     device, or when the unpacked size passes `MAX_UNPACKED_BYTES`.
     """
-    with tarfile.open(archive, "r:gz") as tar:
+    try:
+        tar = tarfile.open(archive, "r:gz")
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise UserError(f"{archive.name}: not a readable npm archive ({error})") from None
+    with tar:
         members = [(member, _inside(member, archive)) for member in tar.getmembers()]
         if sum(member.size for member, _ in members) > MAX_UNPACKED_BYTES:
             raise UserError(f"{archive.name}: unpacked it would pass {MAX_UNPACKED_BYTES} bytes")

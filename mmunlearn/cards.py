@@ -4,8 +4,10 @@ A card says where the data comes from, what the splits are, what is measured, wh
 settings; every number has a `from`.
 """
 
+import copy
 import os
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -63,12 +65,14 @@ class Paper(Settings):
 
 class Column(Settings):
     """A cell that the printed table shows. published_only: the paper has it and this suite does not measure it the
-    same way (an attack of its own, say), so only the published number appears."""
+    same way (an attack of its own, say), so only the published number appears. unit: None for the metric's own, which
+    is a fraction (printed as percent) where no metric of that name exists."""
 
     cell: str
     title: str
     better: Literal["higher", "lower", "closer"] = "closer"
     published_only: bool = False
+    unit: str | None = None
 
 
 class RowSettings(Settings):
@@ -177,23 +181,26 @@ class Card(Settings):
             for needed in ("original", "retrain"):
                 if needed not in table.rows:
                     raise ValueError(f"tables.{name}.rows lacks {needed!r}")
-            if table.paper is not None:
-                known = {column.cell for column in table.columns}
-                for row, cells in table.paper.cells.items():
-                    for cell in cells:
-                        if cell not in known:
-                            raise ValueError(f"tables.{name}.paper.cells.{row}: {cell!r} is not a column")
-        for name, entry in self.rows.items():
-            missing = [key for key in entry.method if key != "name" and not {key, "*"} & set(entry.from_)]
-            if missing:
-                raise ValueError(f"rows.{name}: no `from` for {', '.join(missing)}")
-        names = [plan.name for plan in self.evaluations]
-        if len(set(names)) != len(names):
-            raise ValueError("two evaluations have the same name")
-        for plan in self.evaluations:
+            _check_table(name, table)
+        used = {preset for row in self.rows.values() for preset in row.presets}
+        used |= {
+            preset for table in self.tables.values() for part in table.overrides.values() for preset in part.presets
+        }
+        if used - set(self.presets):
+            raise ValueError(f"preset {min(used - set(self.presets))!r} is not described under presets")
+        for promise in self.disjoint:
+            for split in promise.splits:
+                if split not in self.splits:
+                    raise ValueError(f"disjoint names split {split!r}, which the card has not")
+        plans = [*self.evaluations, *(plan for table in self.tables.values() for plan in table.evaluations)]
+        for plan in plans:
             for split in (plan.split, plan.against):
                 if split and split not in self.splits:
                     raise ValueError(f"evaluation {plan.name!r} names split {split!r}, which the card has not")
+        for table_name in self.tables:
+            names = [plan.name for plan in self.plans(table_name)]
+            if len(set(names)) != len(names):
+                raise ValueError(f"two evaluations of table {table_name!r} have the same name")
         return self
 
     def pick_table(self, name: str | None) -> str:
@@ -229,11 +236,27 @@ class Card(Settings):
         settings: dict[str, Any] = {}
         for layer in layers:
             settings = merge(settings, layer)
-        return settings
+        return copy.deepcopy(settings)  # cards are shared
 
     def model(self, table: str, edition: Edition) -> dict[str, Any]:
         """What a table lays over the edition's model: its own network, in the full edition only."""
         return dict(self.tables[table].model) if edition == "full" else {}
+
+
+def _check_table(name: str, table: Table) -> None:
+    """Overrides and published cells name rows and columns of the table."""
+    for row in table.overrides:
+        if row not in table.rows:
+            raise ValueError(f"tables.{name}.overrides: {row!r} is not among the table's rows")
+    if table.paper is None:
+        return
+    known = {column.cell for column in table.columns}
+    for row, cells in table.paper.cells.items():
+        if row not in table.rows:
+            raise ValueError(f"tables.{name}.paper.cells: {row!r} is not among the table's rows")
+        for cell in cells:
+            if cell not in known:
+                raise ValueError(f"tables.{name}.paper.cells.{row}: {cell!r} is not a column")
 
 
 def card_folders() -> list[Path]:
@@ -263,7 +286,16 @@ def read_card(name: str) -> Card:
 
 
 def read_card_file(path: Path) -> Card:
-    """Read and check one card file."""
+    """Read and check one card file; one that has not changed since the last call is not read again."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return _read_card_file(path, 0, 0)  # raises what is wrong
+    return _read_card_file(path, facts.st_mtime_ns, facts.st_size)
+
+
+@lru_cache(maxsize=64)
+def _read_card_file(path: Path, _mtime_ns: int, _size: int) -> Card:
     card = build(Card, read_yaml(path), str(path))
     if card.name != path.stem:
         raise UserError(f"{path}: name is {card.name!r}; a card is named like its file.")

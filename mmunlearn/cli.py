@@ -29,6 +29,7 @@ VERBS = {
     "report": "Table and HTML report from finished runs.",
     "grid": "Many runs from one file of settings and axes.",
 }
+DIRECT = {"list": "mmunlearn.verbs._listing"}  # modules that do a verb's plain forms without the parser
 RESUMES = "Interrupted. The same command continues where it stopped."
 FOLDER = Path(__file__).parent / "verbs"
 
@@ -96,7 +97,7 @@ def guarded(work: Callable[[], int], *, debug: bool) -> int:
             return 1
         first = (str(error).strip().splitlines() or [""])[0]
         text = f"{type(error).__name__}: {first}" if first else type(error).__name__
-        print(f"A fault of mmunlearn: {text}\nRun the command with --debug to see where.", file=sys.stderr)
+        print(f"A fault of mmunlearn: {text} (--debug shows where)", file=sys.stderr)
         return 1
 
 
@@ -120,10 +121,9 @@ def _dispatch(words: list[str]) -> int:
         raise UserError(f"mmunlearn: no such verb {verb!r}. {near_miss(verb, verbs())}")
     import importlib
 
-    module = importlib.import_module(f"mmunlearn.verbs.{verb}")
-    if hasattr(module, "direct") and module.direct(rest):
+    if verb in DIRECT and importlib.import_module(DIRECT[verb]).direct(rest):
         return 0
-    return call(module, verb, rest)
+    return call(importlib.import_module(f"mmunlearn.verbs.{verb}"), verb, rest)
 
 
 def call(module: ModuleType, verb: str, words: Sequence[str]) -> int:
@@ -133,16 +133,18 @@ def call(module: ModuleType, verb: str, words: Sequence[str]) -> int:
     parser = _parser(module.command, getattr(module, "EXAMPLES", ()))
     try:
         code = parser.main(args=list(words), prog_name=f"mmunlearn {verb}", standalone_mode=False)
-    except typer.Abort as error:  # how the parser passes on Ctrl-C
+    except typer.Abort as error:  # how some versions of the parser pass on Ctrl-C
         raise KeyboardInterrupt from error
     except typer.Exit as error:
-        return error.exit_code
+        code = error.exit_code
     except Exception as error:
         # Usage errors are recognised by shape: their class moved between the parser's versions.
         if getattr(error, "exit_code", None) == 2 and hasattr(error, "format_message"):
             hint = f"See: mmunlearn {verb} --help"
             raise UserError(f"mmunlearn {verb}: {_usage(error, parser)}\n{hint}") from None
         raise
+    if code == Interrupted.exit_code:  # how other versions of it do
+        raise KeyboardInterrupt
     return int(code or 0)
 
 

@@ -26,7 +26,9 @@ Power = Literal["squared", "absolute"]
 Way = Literal["auto", "layers", "vmap", "loop"]
 
 _CHUNK_BYTES = 64 << 20  # largest block of per-example weight gradients held at once
-_PAIR_POSITIONS = 4  # up to here products over pairs of positions cost less than forming each example's gradient
+_CACHE_BYTES = 1 << 20  # block that stays in a core's cache while it is squared and summed
+_TRAFFIC = 80  # operations that writing and reading one number of a gradient costs, on a CPU core
+_ROWS = 8  # rows whose gradients are held at once
 
 
 class Unsupported(Exception):
@@ -137,14 +139,19 @@ def _by_layers(handle: Handle, batch: Batch, rows: Rows, power: Power) -> dict[s
         raise Unsupported("a layer's input is not kept example by example")
     total = {name: torch.zeros_like(p) for name, p in handle.trainable()}
     outputs = [output for *_, output in seen]
-    for number, value in enumerate(values):
-        gradients = torch.autograd.grad(value.sum(), outputs, retain_graph=number < len(values) - 1, allow_unused=True)
+    for start in range(0, len(values), _ROWS):
+        group = values[start : start + _ROWS]
+        gradients = [
+            torch.autograd.grad(
+                row.sum(), outputs, retain_graph=start + number < len(values) - 1, materialize_grads=True
+            )
+            for number, row in enumerate(group)
+        ]
         with torch.no_grad():
-            for (layer, x, _, _), gradient in zip(seen, gradients, strict=True):
-                if gradient is not None:
-                    for parameter, amount in _rule(layer, x, gradient, power):
-                        if id(parameter) in wanted:
-                            total[wanted[id(parameter)]] += amount.view_as(parameter)
+            for (layer, x, _, _), parts in zip(seen, zip(*gradients, strict=True), strict=True):
+                for parameter, amount in _rule(layer, x, torch.stack(parts), power):
+                    if id(parameter) in wanted:
+                        total[wanted[id(parameter)]] += amount.view_as(parameter)
     return total
 
 
@@ -164,56 +171,67 @@ def _check(layer: nn.Module) -> None:
 
 
 def _rule(layer: nn.Module, x: Tensor, g: Tensor, power: Power) -> list[tuple[nn.Parameter, Tensor]]:
-    """(parameter, amount) pairs of one layer: inputs `x` and gradients `g` of its output, examples first."""
-    if isinstance(layer, (nn.Linear, nn.Conv2d)):
-        if isinstance(layer, nn.Linear):
-            a, g = x.flatten(1, -2) if x.dim() > 2 else x.unsqueeze(1), g.flatten(1, -2) if g.dim() > 2 else g[:, None]
-        else:
-            g = g.flatten(2).transpose(1, 2)
-            if layer.kernel_size == (1, 1) and layer.padding == (0, 0):
-                a = x[:, :, :: layer.stride[0], :: layer.stride[1]].flatten(2).transpose(1, 2)
-            else:
-                how = (layer.kernel_size, layer.dilation, layer.padding, layer.stride)
-                a = functional.unfold(x, *how).transpose(1, 2)
+    """(parameter, amount) pairs of one layer. x: inputs (example, …); g: gradients of its output (row, example, …)."""
+    if isinstance(layer, nn.Linear):
+        a = x.flatten(1, -2) if x.dim() > 2 else x.unsqueeze(1)
+        g = g.flatten(2, -2) if g.dim() > 3 else g.unsqueeze(2)
         pairs = [(layer.weight, _products(a, g, power))]
-        per_example_bias = g.sum(1)
+        bias = g.sum(2)
+    elif isinstance(layer, nn.Conv2d):
+        g = g.flatten(3).transpose(2, 3)
+        if layer.kernel_size == (1, 1) and layer.padding == (0, 0):
+            a = x[:, :, :: layer.stride[0], :: layer.stride[1]].flatten(2).transpose(1, 2)
+        else:
+            how = (layer.kernel_size, layer.dilation, layer.padding, layer.stride)
+            a = functional.unfold(x, *how).transpose(1, 2)
+        pairs = [(layer.weight, _products(a, g, power))]
+        bias = g.sum(2)
     else:
         if isinstance(layer, _BatchNorm):
             assert layer.running_mean is not None and layer.running_var is not None
             shape = [1, -1, *([1] * (x.dim() - 2))]
             centred = x - layer.running_mean.view(shape)
             normal = centred * torch.rsqrt(layer.running_var.view(shape) + layer.eps)
-            others = tuple(range(2, x.dim()))
+            others = tuple(range(3, x.dim() + 1))
         else:
             assert isinstance(layer, nn.LayerNorm)
             normal = functional.layer_norm(x, layer.normalized_shape, eps=layer.eps)
-            others = tuple(range(1, x.dim() - len(layer.normalized_shape)))
-        scaled = g * normal
+            others = tuple(range(2, x.dim() + 1 - len(layer.normalized_shape)))
         pairs = []
         if layer.weight is not None:
-            pairs.append((layer.weight, _powered(scaled.sum(others) if others else scaled, power).sum(0)))
-        per_example_bias = g.sum(others) if others else g
+            scaled = g * normal
+            pairs.append((layer.weight, _powered(scaled.sum(others) if others else scaled, power).sum((0, 1))))
+        bias = g.sum(others) if others else g
     if layer.bias is not None:
-        pairs.append((layer.bias, _powered(per_example_bias, power).sum(0)))
+        pairs.append((layer.bias, _powered(bias, power).sum((0, 1))))
     return pairs
 
 
 def _products(
-    a: Float[Tensor, "batch position inner"], g: Float[Tensor, "batch position outer"], power: Power
+    a: Float[Tensor, "batch position inner"], g: Float[Tensor, "row batch position outer"], power: Power
 ) -> Float[Tensor, "outer inner"]:
-    """Σ over examples of (Σ over positions g ⊗ a) to the power."""
-    positions, block = a.shape[1], 4 * a.shape[2] * g.shape[2]
+    """Σ over rows and examples of (Σ over positions g ⊗ a) to the power."""
+    rows, positions = g.shape[0], a.shape[1]
     if positions == 1:
-        return _powered(g[:, 0], power).T @ _powered(a[:, 0], power)
-    if power == "squared" and positions <= _PAIR_POSITIONS:
-        # (Σ_p g_p a_p)² = Σ_p g_p² a_p² + 2 Σ_{p<q} (g_p g_q)(a_p a_q): matrix products over (example, pair).
+        return _powered(g[:, :, 0], power).sum(0).T @ _powered(a[:, 0], power)
+    if power == "squared" and positions * (positions + 1) <= rows * (2 * positions + _TRAFFIC):
+        # (Σ_p g_p a_p)² = Σ_p g_p² a_p² + 2 Σ_{p<q} (g_p g_q)(a_p a_q): one matrix product, rows summed beforehand.
         p, q = torch.triu_indices(positions, positions, device=a.device)
-        weight = torch.where(p == q, 1.0, 2.0).to(a.dtype)[None, :, None]
-        left, right = (g[:, p] * g[:, q] * weight).flatten(0, 1), (a[:, p] * a[:, q]).flatten(0, 1)
-        return (left.T @ right).clamp(min=0)
-    total = a.new_zeros(g.shape[2], a.shape[2])
-    step = max(1, _CHUNK_BYTES // block)
-    for start in range(0, len(a), step):
-        each = torch.bmm(g[start : start + step].transpose(1, 2), a[start : start + step])
-        total += (each.square_() if power == "squared" else each.abs_()).sum(0)
+        weight = torch.where(p == q, 1.0, 2.0).to(a.dtype)[:, None]
+        total = a.new_zeros(g.shape[3], a.shape[2])
+        step = max(1, _CHUNK_BYTES // (4 * len(p) * (a.shape[2] + (rows + 1) * g.shape[3])))
+        for start in range(0, len(a), step):
+            some, gradients = a[start : start + step], g[:, start : start + step]
+            left = torch.einsum("rbpo,rbpo->bpo", gradients[:, :, p], gradients[:, :, q]) * weight
+            total.addmm_(left.flatten(0, 1).T, (some[:, p] * some[:, q]).flatten(0, 1))
+        return total.clamp_(min=0)
+    total = a.new_zeros(g.shape[3], a.shape[2])
+    step = max(1, _CACHE_BYTES // (4 * a.shape[2] * g.shape[3]))
+    for row in g.transpose(2, 3):
+        for start in range(0, len(a), step):
+            each = torch.bmm(row[start : start + step], a[start : start + step])
+            if power == "squared" and step == 1:
+                total.addcmul_(each[0], each[0])
+            else:
+                total += (each.square_() if power == "squared" else each.abs_()).sum(0)
     return total

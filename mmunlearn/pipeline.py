@@ -100,10 +100,11 @@ def execute(
     benchmark, method = make_benchmark(settings), make_method(settings)
     table = benchmark.card.pick_table(settings.evaluate.table)
     place = _place()
+    # Data and start model are read before the run's folder exists, so that broken ones leave nothing behind.
+    data, start = load_data(settings, benchmark), start_handle(settings, benchmark, path)
     with Run.open(path, settings, fresh=fresh, main=place.main) as run:
         _barrier(place)  # the main process has made the folder
-        data = load_data(settings, benchmark)
-        handle = _method_stage(run, settings, benchmark, method, data, place)
+        handle = _method_stage(run, settings, method, start, data, place)
         _respond_stage(run, settings, benchmark.card.plans(table), handle, data, place)
         if not place.main:
             return {}
@@ -118,9 +119,8 @@ def _place() -> Place:
 
 
 def _method_stage(
-    run: Run, settings: RunSettings, benchmark: Benchmark, method: Any, data: Mapping[str, Split], place: Place
+    run: Run, settings: RunSettings, method: Any, start: Handle, data: Mapping[str, Split], place: Place
 ) -> Handle:
-    start = start_handle(settings, benchmark, run.path)
     needed = [name for name in ("forget", "retain", "train", "calibration") if name in data]
     inputs = digest(
         [plain(settings.method), settings.seed, weights_digest(start.module), [data[n].fingerprint for n in needed]]

@@ -37,7 +37,10 @@ class Component:
         """First line of the component's docstring, read without importing it."""
         if self.path is None:
             return f"from {self.modality}"
-        tree = ast.parse(self.path.read_text(encoding="utf-8"))
+        source = self.path.read_text(encoding="utf-8")
+        if source.startswith('"""'):  # the usual case, without parsing the whole file
+            return source[3:].partition('"""')[0].strip().partition("\n")[0].strip()
+        tree = ast.parse(source)
         text = ast.get_docstring(tree)
         if not text:
             classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]

@@ -109,11 +109,12 @@ def reproduce(plan: Plan, launcher: Launcher) -> Table:
     from mmunlearn.pipeline import load_data, make_benchmark, rescore
 
     card = read_card(plan.benchmark)
-    specs = jobs(card, plan)
+    chosen_rows(card, card.pick_table(plan.table), plan.rows)
     first = resolved(run_settings(card, plan, "original", 0))
     benchmark = make_benchmark(first)
     resolve_root(benchmark, plan.edition, plan.root)  # built or refused here, once, before any worker starts
     data = load_data(first, benchmark)
+    specs = jobs(card, plan)
     done = {result.name: result for result in Grid(specs).run(launcher)}
     failed = [name for name, result in done.items() if not result.ok]
     for name in failed:

@@ -18,9 +18,11 @@ class Lira(RowsAttack):
     """log N(φ; in) - log N(φ; out), φ = log p_y - log(1 - p_y), Gaussians fitted per example over a bank of models.
 
     Carlini et al., "Membership inference attacks from first principles" (2022). `offline` needs models without the
-    example only: score = Φ((φ - μ_out)/σ_out). variance: "global" pools σ over examples (better with few models;
-    TDDBench as coded), "example" fits it per example, "auto" takes "example" from 64 models a side on, as the paper
-    does. Means are over models; TDDBench takes medians (`centre: median`). Cells: auc, tpr_at_*, balanced_accuracy.
+    example only: score = Φ((φ - μ_out)/σ_out). variance: "example" fits σ per example; "global" pools it over examples
+    around each one's own mean (better with few models); "auto" takes "example" from 64 models a side on, as the paper
+    does; "total" is the published codes' fixed variance, the deviation of all values of all examples together, which
+    also holds how much examples differ from one another. centre: over models; TDDBench takes the median.
+    Cells: auc, tpr_at_*, balanced_accuracy.
     """
 
     class Config(Settings):
@@ -28,7 +30,7 @@ class Lira(RowsAttack):
 
         bank: BankPath = ""
         offline: bool = False
-        variance: Literal["auto", "example", "global"] = "auto"
+        variance: Literal["auto", "example", "global", "total"] = "auto"
         centre: Literal["mean", "median"] = "mean"
 
     access = Access.LOGITS
@@ -38,7 +40,11 @@ class Lira(RowsAttack):
     def measure(self, sight: Sight, seed: int) -> Mapping[str, Value]:
         """Members in rows, others in against; every example needs at least one model on each side it uses."""
         bank = bank_of(self.config.bank, "lira")
-        scores = [lira(*observed(rows, "rescaled_logit", bank), self.config) for rows in (sight.rows, sight.against)]
+        inside, own = observed(sight.rows, "rescaled_logit", bank)
+        outside, _ = observed(sight.against, "rescaled_logit", bank)
+        # Both sides share one fit, so that a pooled deviation is the same for both.
+        ids = [*own.ids, *(sorted(sight.against.ids) if sight.against is not None else ())]
+        scores = np.split(lira(np.concatenate([inside, outside]), bank.at(ids), self.config), [len(inside)])
         return figures(scores[0], scores[1], seed, "lira")
 
 
@@ -70,6 +76,8 @@ def fit(phi: np.ndarray, used: np.ndarray, config: "Lira.Config") -> tuple[np.nd
             variance = "example" if count.min(initial=np.iinfo(np.int64).max) >= 64 else "global"
         if variance == "example":
             sigma = np.sqrt((residual**2).sum(0) / (count - 1))
+        elif variance == "total":
+            sigma = np.full(phi.shape[1], phi[held].std() if held.any() else np.nan)
         else:
             free = np.maximum(count - 1, 0).sum()
             sigma = np.full(phi.shape[1], np.sqrt((residual**2).sum() / free) if free else np.nan)

@@ -69,7 +69,7 @@ class Relearn(WeightAttack):
             training = _Trajectory(handle, self._training(data, run.seed), self.config, Path(folder), run)
             for budget in budgets:
                 training.advance(budget)
-                yield f"{budget} steps", handle
+                yield f"{budget} step{'s' if budget != 1 else ''}", handle
 
     def _training(self, data: Mapping[str, Split], seed: int) -> Split:
         chosen: list[Example] = []

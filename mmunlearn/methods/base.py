@@ -72,9 +72,15 @@ class Method(ABC):
     def __init__(self, config: Settings | Mapping[str, Any] | None = None):
         if config is None or isinstance(config, Mapping):
             # Merged first: one field of a nested default (optimiser.lr) leaves the others as the method has them.
-            given = merge(plain(type(self).Config()), config or {})
+            given = merge(self.defaults(config or {}), config or {})
             config = build(type(self).Config, given, f"method[{self.name()}]")
         self.config: Any = config
+
+    @classmethod
+    def defaults(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings that the user's, `given`, are laid over; a method whose variants have defaults of their own looks
+        there for the variant."""
+        return plain(cls.Config())
 
     @classmethod
     def name(cls) -> str:

@@ -81,7 +81,8 @@ def _table(card: Card, name: str, table: Table) -> str:
     for row in table.rows:
         cells = []
         for column in table.columns:
-            factor = 100.0 if unit_of(column.cell, card, name) == "fraction" else 1.0
+            unit = column.unit if column.unit is not None else unit_of(column.cell, card, name)
+            factor = 100.0 if unit == "fraction" else 1.0
             text = number(paper.get(row, {}).get(column.cell), factor)
             cells.append(text.rjust(len(column.title)))
         lines.append(f"  {row:<{width}}  " + "  ".join(cells))

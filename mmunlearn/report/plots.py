@@ -117,6 +117,8 @@ def _look(row: Mapping[str, Any]) -> tuple[str, str, float]:
 
 def _place_labels(axis: Any, xs: Sequence[float], ys: Sequence[float], labels: Sequence[str], weights) -> None:
     """Write each label at the free place nearest its point; a thin line leads to labels that had to move away."""
+    from matplotlib.patheffects import withStroke
+
     points = axis.transData.transform(np.column_stack([xs, ys]))
     frame = axis.get_window_extent()
     taken = [(px - 6, py - 6, px + 6, py + 6) for px, py in points]
@@ -144,7 +146,10 @@ def _place_labels(axis: Any, xs: Sequence[float], ys: Sequence[float], labels: S
         box, radius = best
         taken.append(box)
         tx, ty = to_data.transform(((box[0] + box[2]) / 2, (box[1] + box[3]) / 2))
-        axis.text(tx, ty, labels[index], ha="center", va="center", fontsize=7.5, fontweight=weights[index], zorder=4)
+        text = axis.text(
+            tx, ty, labels[index], ha="center", va="center", fontsize=7.5, fontweight=weights[index], zorder=4
+        )
+        text.set_path_effects([withStroke(linewidth=2.2, foreground="white")])
         if radius > RADII_PX[0]:
             end = (min(max(px, box[0]), box[2]), min(max(py, box[1]), box[3]))
             ex, ey = to_data.transform(end)

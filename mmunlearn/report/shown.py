@@ -21,7 +21,10 @@ MEANING = {
 
 @dataclass(frozen=True)
 class ShownColumn:
-    """A column: `factor` is 100 where the cell is a fraction, which is printed as percent."""
+    """A column: `factor` is 100 where the cell is a fraction, which is printed as percent.
+
+    has_paper: the paper's numbers stand beside ours; published_only: they stand alone.
+    """
 
     cell: str
     title: str
@@ -29,6 +32,7 @@ class ShownColumn:
     factor: float
     unit: str
     has_paper: bool
+    published_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,11 +99,19 @@ def _all_columns(table: Table) -> list[Column]:
 
 
 def _column(column: Column, table: Table, card: Card | None) -> ShownColumn:
-    unit = unit_of(column.cell, card, str(table["table"]))
-    has_paper = any(row["cells"].get(column.cell, {}).get("paper") is not None for row in table["rows"])
+    unit = column.unit if column.unit is not None else unit_of(column.cell, card, str(table["table"]))
+    has_paper = not column.published_only and any(
+        row["cells"].get(column.cell, {}).get("paper") is not None for row in table["rows"]
+    )
     fraction = unit == "fraction"
     return ShownColumn(
-        column.cell, column.title, column.better, 100.0 if fraction else 1.0, "%" if fraction else unit, has_paper
+        cell=column.cell,
+        title=column.title + (" (paper)" if column.published_only else ""),
+        better=column.better,
+        factor=100.0 if fraction else 1.0,
+        unit="%" if fraction else unit,
+        has_paper=has_paper,
+        published_only=column.published_only,
     )
 
 
@@ -152,6 +164,8 @@ def _row(
 def _cell(cell: Mapping[str, Any] | None, column: ShownColumn, edition: str) -> ShownCell:
     if cell is None:
         return ShownCell("–", "", "", "", "", False)
+    if column.published_only:
+        return ShownCell(number(cell["paper"], column.factor), "", "", "", "", False)
     flags = set((cell["flag"] or "").split(",")) - {""}
     mark = "".join(sign for flag, sign in MARKS.items() if flag in flags) + (UNSCORED if cell["unscored"] else "")
     difference = ""

@@ -27,7 +27,10 @@ def weights(names: Sequence[str], folder: Path) -> dict[str, torch.Tensor]:
         task = toy(modality)
         run = Run.scratch(folder / f"{modality}-{method}", 0, device="cpu")
         done = cls(toy_config(cls)).apply(task.original.copy(), task.splits, run)
-        result |= {f"{name}/{key}": tensor.clone() for key, tensor in done.module.state_dict().items()}
+        result |= {
+            f"{name}/{key}": tensor.clone(memory_format=torch.contiguous_format)
+            for key, tensor in done.module.state_dict().items()
+        }
     return result
 
 

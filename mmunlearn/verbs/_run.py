@@ -26,6 +26,7 @@ def run_settings(content: Mapping[str, Any]) -> Any:
     table = card.pick_table(content.get("evaluate", {}).get("table"))
     under: dict[str, Any] = {
         "modality": card.modality, "benchmark": card.tables[table].benchmark, "train": card.editions[edition].train,
+        "model": card.model(table, edition),
     }  # fmt: skip
     row = content.get("row")
     if row:

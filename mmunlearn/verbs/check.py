@@ -18,17 +18,19 @@ def command(words: Words = None, config: Config = None) -> None:
 
     The settings are those of `mmunlearn unlearn`. Nothing is trained and no weights or data are read.
     """
-    import yaml
+    words = list(words or [])
+    if config is None and words and "=" not in words[0]:
+        config = Path(words.pop(0))
+    content = read_settings(config, words)
+
+    import yaml  # after the words were understood: what follows takes seconds to import
 
     from mmunlearn import registry
     from mmunlearn.pipeline import make_benchmark, make_method
     from mmunlearn.settings import plain
     from mmunlearn.verbs._run import run_settings
 
-    words = list(words or [])
-    if config is None and words and "=" not in words[0]:
-        config = Path(words.pop(0))
-    settings = run_settings(read_settings(config, words))
+    settings = run_settings(content)
     method, benchmark = make_method(settings), make_benchmark(settings)
     card = benchmark.card
     table = card.pick_table(settings.evaluate.table)

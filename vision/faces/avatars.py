@@ -107,7 +107,7 @@ def _blush(frac: float) -> str:
     if frac <= 0:
         return ""
     dots = "".join(f'<circle cx="{x}" cy="138" r="10"/>' for x in (104, 176))
-    return f'<g fill="#ff5c5c" fill-opacity="{0.35 * frac:.3f}">{dots}</g>'
+    return f'<g fill="#ff5c5c" fill-opacity="{0.5 * frac:.3f}">{dots}</g>'
 
 
 def _wrinkles(frac: float) -> str:

@@ -49,27 +49,28 @@ class Look:
     wrinkles_frac: float
 
 
-def draw_look(rng: np.random.Generator, person: Person, *, age: float, smiling: bool) -> Look:
+def draw_look(rng: np.random.Generator, person: Person, *, age: float, smiling: bool, zoom: float = 1.4) -> Look:
     """A picture of a person at an apparent age.
 
     age: in units of the eight MUFAC classes, 0 (newborn) to 8 (eighty years); the caller adds the appearance noise.
+    zoom: of a grown-up; 1 shows the whole drawing, 1.7 little more than the face.
     """
     adult = age > 3.0
     childlike = float(np.clip((4.0 - age) / 4.0, 0.0, 1.0))
-    grey = float(np.clip((age - 4.3 - person.greys_by + rng.normal(0, 0.3)) / 2.8, 0.0, 1.0))
-    wrinkles = float(np.clip((age - 3.5 + rng.normal(0, 0.3)) / 4.0, 0.0, 1.0))
+    grey = float(np.clip((age - 4.3 - person.greys_by + rng.normal(0, 0.2)) / 2.8, 0.0, 1.0))
+    wrinkles = float(np.clip((age - 3.5 + rng.normal(0, 0.2)) / 4.0, 0.0, 1.0))
     bearded = person.facial_hair is not None and adult and rng.random() < 0.3 + 0.08 * age
     mouths = MOUTHS_SMILING if smiling else MOUTHS_OTHER
     return Look(
         mouth=str(rng.choice(mouths)),
         eyes=str(rng.choice(EYES)),
         brows=person.brows if rng.random() < 0.7 else str(rng.choice(("default", "angryNatural", "sadConcerned"))),
-        clothes=CLOTHES[int(np.clip(age + rng.normal(0, 0.8), 0, len(CLOTHES) - 1))],
+        clothes=CLOTHES[int(np.clip(age + rng.normal(0, 0.5), 0, len(CLOTHES) - 1))],
         clothes_colour=_any_colour(rng, 40, 235),
         background=_any_colour(rng, 150, 245),
         flip=bool(rng.random() < 0.5),
         rotate_deg=float(np.clip(rng.normal(0, 6), -18, 18)),
-        zoom=1.4 - 0.35 * childlike + float(rng.normal(0, 0.05)),
+        zoom=zoom - 0.35 * childlike + float(rng.normal(0, 0.05)),
         shift_x_px=float(rng.normal(0, 6)),
         shift_y_px=float(rng.normal(0, 5)),
         light=float(np.clip(rng.normal(1, 0.08), 0.75, 1.2)),

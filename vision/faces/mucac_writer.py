@@ -61,6 +61,8 @@ NAMES = (
     "Wearing_Necktie",
     "Young",
 )
+# CelebA-HQ is cropped close to the face.
+ZOOM = 1.75
 LEARNED = ("Male", "Smiling", "Young")
 # Part -> lowest and highest identity number; the part is decided by the number alone.
 NUMBERS = {"test": (1, 189), "forget": (190, 1249), "retain": (1250, 4854), "unseen": (4855, 6217)}
@@ -85,7 +87,7 @@ class MucacSizes:
     unseen_identities: int = 75
     pictures_per_identity: int = 4
     size_px: int = 128
-    appearance_noise_frac: float = 0.08
+    appearance_noise_frac: float = 0.05
     label_noise_frac: float = 0.08
 
 
@@ -140,7 +142,7 @@ def _shots(part: str, identity: int, sizes: MucacSizes, seed: int) -> list[_Shot
         age = float(np.clip(usual_age + rng.normal(0, 0.6), 2.5, 8.0))
         smiling = bool(rng.random() < 0.48)
         shown_smiling = smiling != bool(rng.random() < sizes.appearance_noise_frac)
-        look = draw_look(rng, person, age=age, smiling=shown_smiling)
+        look = draw_look(rng, person, age=age, smiling=shown_smiling, zoom=ZOOM)
         if look.top == person.top and rng.random() < sizes.appearance_noise_frac:
             look = _with_top(look, other_hair)
         values = _attributes(person, look, male=male, smiling=smiling, young=age < 5.3, rng=rng)

@@ -46,12 +46,12 @@ class MufacSizes:
     duplicate_frac: share of rows inside forget, retain, val and test whose picture is another family's of that part.
     """
 
-    train_families: int = 60
-    val_families: int = 13
-    test_families: int = 13
+    train_families: int = 70
+    val_families: int = 15
+    test_families: int = 15
     pictures_per_class: int = 3
-    forget_rows: int = 300
-    appearance_noise: float = 0.5
+    forget_rows: int = 360
+    appearance_noise: float = 0.15
     label_noise_frac: float = 0.11
     duplicate_frac: float = 0.04
     forget_retain_duplicates: int = 5

@@ -45,7 +45,7 @@ TOPS_FEMALE = (
 )
 TOPS_EITHER = ("fro", "dreads", "shaggyMullet", "shavedSides")
 FACIAL_HAIR = ("beardLight", "beardMajestic", "beardMedium", "moustacheFancy", "moustacheMagnum")
-GLASSES = ("prescription01", "prescription02", "round", "wayfarers")
+GLASSES = ("prescription01", "prescription02", "round")
 BROWS = ("default", "defaultNatural", "flatNatural", "unibrowNatural", "upDown", "raisedExcitedNatural")
 
 
@@ -101,8 +101,8 @@ def draw_person(rng: np.random.Generator, *, male: bool, family: Family | None =
         facial_hair=str(rng.choice(FACIAL_HAIR)) if male and rng.random() < 0.6 else None,
         balding=male and bool(rng.random() < 0.4),
         glasses=str(rng.choice(GLASSES)),
-        glasses_from=float(rng.normal(5.0, 1.8)),
-        greys_by=float(rng.normal(0.0, 0.5)),
+        glasses_from=float(rng.normal(5.0, 1.3)),
+        greys_by=float(rng.normal(0.0, 0.35)),
         brows=str(rng.choice(BROWS)),
         eye_scale=float(rng.normal(1.0, 0.07)),
         eye_drop_px=float(rng.normal(0.0, 2.0)),
@@ -111,5 +111,7 @@ def draw_person(rng: np.random.Generator, *, male: bool, family: Family | None =
 
 
 def _near(rng: np.random.Generator, colour: Colour, spread: float) -> Colour:
-    moved = np.clip(np.rint(np.asarray(colour) + rng.normal(0, spread, 3)), 0, 255).astype(int)
-    return int(moved[0]), int(moved[1]), int(moved[2])
+    """A colour beside another: mostly lighter or darker, a little of another hue."""
+    moved = np.asarray(colour) + rng.normal(0, spread) + rng.normal(0, spread / 3, 3)
+    red, green, blue = np.clip(np.rint(moved), 0, 255).astype(int).tolist()
+    return red, green, blue

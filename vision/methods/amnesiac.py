@@ -37,6 +37,8 @@ class Amnesiac(GradientMethod):
     needs = frozenset({Need.FORGET, Need.RETAIN})
     paper = "Graves, Nagisetty and Ganesh 2021 (amnesiac machine unlearning)"
 
+    toy = {"batch_size": 12, "optimiser": {"lr": 0.001}}
+
     class Config(GradientMethod.Config):
         """record: file or folder with the original's record. optimiser, epochs: of "relabel". repair_*: of
         "subtract"; no repair is the bare rule."""

@@ -25,6 +25,8 @@ class BoundaryExpand(GradientMethod):
     needs = frozenset({Need.FORGET})
     paper = "Chen et al. 2023 (boundary unlearning)"
 
+    toy = {"batch_size": 12, "optimiser": {"lr": 0.01}}
+
     class Config(GradientMethod.Config):
         """The reference's recipe."""
 

@@ -32,6 +32,8 @@ class BoundaryShrink(GradientMethod):
     needs = frozenset({Need.FORGET, Need.REFERENCE, Need.LOGITS})
     paper = "Chen et al. 2023 (boundary unlearning)"
 
+    toy = {"batch_size": 12, "optimiser": {"lr": 0.01}}
+
     class Config(GradientMethod.Config):
         """bound: FGSM step in 0..1 pixels. labels: when the new labels are found."""
 

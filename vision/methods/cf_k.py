@@ -23,6 +23,8 @@ class CfK(GradientMethod):
     needs = frozenset({Need.RETAIN})
     paper = "Goel et al. 2022 (CF-k); Choi and Na 2023 (CF-3)"
 
+    toy = {"epochs": 10, "batch_size": 12, "optimiser": {"lr": 0.1, "momentum": 0.9}}
+
     class Config(GradientMethod.Config):
         """k: blocks before the head that are trained with it. statistics: whose batch statistics follow the data."""
 

@@ -26,6 +26,8 @@ class EuK(GradientMethod):
     needs = frozenset({Need.RETAIN, Need.FRESH})
     paper = "Goel et al. 2022 (EU-k)"
 
+    toy = {"epochs": 20, "batch_size": 12, "optimiser": {"lr": 0.05}}
+
     class Config(GradientMethod.Config):
         """k: blocks before the head. head: whether the head is initialised anew and trained too. milestones: epochs
         from which the rate is multiplied by `gamma` once more; they follow the original's recipe."""

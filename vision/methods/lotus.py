@@ -36,6 +36,8 @@ class Lotus(GradientMethod):
     needs = frozenset({Need.FORGET, Need.RETAIN, Need.CALIBRATION, Need.REFERENCE, Need.LOGITS})
     paper = "Spartalis et al. 2025 (LoTUS)"
 
+    toy = {"batch_size": 12, "optimiser": {"lr": 0.001}}
+
     class Config(GradientMethod.Config):
         """alpha: how strongly the accuracy gap heats. class_forgetting: aims at accuracy 0 instead of the
         calibration accuracy."""

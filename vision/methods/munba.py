@@ -32,6 +32,8 @@ class Munba(GradientMethod):
     needs = frozenset({Need.FORGET, Need.RETAIN})
     paper = "Wu and Harandi 2024 (MUNBa)"
 
+    toy = {"batch_size": 12, "optimiser": {"lr": 0.005}}
+
     class Config(GradientMethod.Config):
         """formula: stable closed form, or the reference's arithmetic. fallback: weight of g_f without a bargain.
         clip_norm: applies to the bargained steps only. cycle_forget: bargain in every step."""

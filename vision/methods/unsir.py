@@ -6,7 +6,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from jaxtyping import Float
-from pydantic import model_validator
 from torch import Tensor
 from torch.nn import functional
 
@@ -55,6 +54,8 @@ class Unsir(GradientMethod):
     needs = frozenset({Need.FORGET, Need.RETAIN, Need.LOGITS})
     paper = "Tarun et al. 2023 (UNSIR); Choi and Na 2023 (its MUFAC form)"
 
+    toy = {"batch_size": 8, "noise_batch": 8, "noise_copies": 2, "noise_steps": 5, "repair_epochs": 4}
+
     class Config(GradientMethod.Config):
         """variant: gives the defaults of its paper to whatever is not set. stage: the last pass to run. penalty: of the
         squared norm of noise. noise_batch, noise_copies: unused by "mufac", whose noise is as large as the batch."""
@@ -71,11 +72,10 @@ class Unsir(GradientMethod):
         noise_steps: int = 40
         penalty: float = 0.1
 
-        @model_validator(mode="before")
-        @classmethod
-        def _recipe(cls, content: Any) -> Any:
-            recipe = RECIPES.get(content.get("variant", "original"), {}) if isinstance(content, Mapping) else {}
-            return merge(recipe, content) if recipe else content
+    @classmethod
+    def defaults(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of the variant that `given` names."""
+        return merge(super().defaults(given), RECIPES.get(str(given.get("variant", "original")), {}))
 
     def prepare(self, handle: VisionHandle, data: Mapping[str, Split], run) -> None:
         """Learn the noise of each target; "mufac" learns its noise step by step instead."""

@@ -33,7 +33,10 @@ def slow(target: np.ndarray, bank: Bank, *, offline: bool, variance: str, median
         groups = [phi[bank.member[:, i] == side, i] for i in range(len(bank.ids))]
         squares = sum(((g - g.mean()) ** 2).sum() for g in groups)
         pooled = np.sqrt(squares / sum(len(g) - 1 for g in groups))
-        sides[side] = [(centre(g), g.std(ddof=1) if variance == "example" else pooled) for g in groups]
+        total = np.concatenate(groups).std()
+        sides[side] = [
+            (centre(g), {"example": g.std(ddof=1), "global": pooled, "total": total}[variance]) for g in groups
+        ]
     scores = []
     for i, observed in enumerate(target):
         out = norm(*sides[False][i])
@@ -44,7 +47,7 @@ def slow(target: np.ndarray, bank: Bank, *, offline: bool, variance: str, median
 
 
 @pytest.mark.parametrize("offline", [False, True])
-@pytest.mark.parametrize("variance", ["example", "global"])
+@pytest.mark.parametrize("variance", ["example", "global", "total"])
 @pytest.mark.parametrize("centre", ["mean", "median"])
 def test_scores_equal_loops_over_examples(offline, variance, centre):
     bank, target, _ = gaussian_bank(11, 20)
@@ -67,6 +70,20 @@ def test_auc_on_two_gaussians_is_the_known_one_and_above_a_single_threshold(tmp_
     single = auc(target[inside], target[~inside]).value
     assert norm.cdf(1.5 / np.sqrt(2 * 10)) == pytest.approx(single, abs=0.02)
     assert 6000 == cells["auc"].n
+
+
+def test_both_sides_share_one_pooled_deviation(tmp_path):
+    bank, target, inside = gaussian_bank(8, 40)
+    noisy = bank.signal("rescaled_logit") * np.where(inside, 1.0, 3.0)  # the others' models spread three times as far
+    bank = Bank(bank.ids, {"rescaled_logit": noisy}, bank.member)
+    bank.save(tmp_path / "bank")
+    ids = np.asarray(bank.ids)
+    sight = Sight(rows_of(ids[inside], target[inside]), rows_of(ids[~inside], target[~inside]))
+    scores = lira(target, bank, Lira.Config())
+    from mmunlearn.roc import auc
+
+    expected = auc(scores[inside], scores[~inside]).value
+    assert expected == Lira({"bank": str(tmp_path / "bank")}).measure(sight, 0)["auc"].value
 
 
 def test_order_of_rows_does_not_matter(tmp_path):

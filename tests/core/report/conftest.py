@@ -101,6 +101,12 @@ def result(row: str, seed: int = 0, edition: str = "mini", **cells: float | None
     }
 
 
+@pytest.fixture
+def run_result():
+    """`run_result(row, seed, edition, test__top1=…)` gives the content of a run's results.json."""
+    return result
+
+
 def write_run(out: Path, row: str, seed: int, count: int = 120) -> Path:
     """A finished run folder of a made-up model: losses drawn around the row's means, cells computed from them."""
     rng = np.random.default_rng([seed, *row.encode()])

@@ -1,0 +1,1 @@
+"""A plugin of mmunlearn with one component of each kind and the card of its benchmark."""
