@@ -92,7 +92,7 @@ def scenarios():
     result["own count"] = (TinyHandle(), phase(splits, own_count, **alone, epochs=3), {"micro_batch": 2})
     result["memory"] = (Crowded(), phase(splits, difference), {})
     unused = TinyHandle()
-    unused.module[2].extra = nn.Linear(2, 2)  # no forward ever sees it: weight decay must not either
+    unused.module[2].extra = nn.Parameter(torch.ones(3))  # no forward ever sees it: weight decay must not either
     result["unused"] = (unused, phase(splits, difference), {})
 
     def combine(gradients):
@@ -100,7 +100,7 @@ def scenarios():
 
     result["combine"] = (TinyHandle(), phase(splits, difference, combine=combine), {"micro_batch": 3})
     pictures = toy_splits(retain=20, forget=10)
-    vision = {"spec": Optimiser(lr=0.02, momentum=0.9), "sizes": (8, 5)}
+    vision = {"spec": Optimiser(lr=0.01, momentum=0.5), "sizes": (8, 5)}
     result["batch norm"] = (toy_handle(), phase(pictures, difference, epochs=2, **vision), {})
     result["resumed"] = (TinyHandle(), phase(splits, difference, epochs=3), {"checkpoint_every": 1})
     return result
