@@ -26,7 +26,7 @@ def read_state(folder: Path) -> dict[str, Any]:
         tensors = load_file(folder / "state.safetensors")
         tree = json.loads((folder / "state.json").read_text(encoding="utf-8"))
         return _join(tree, tensors)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise UserError(f"{folder}: damaged checkpoint ({error}). Delete it or start again with --fresh.") from None
 
 
@@ -43,7 +43,7 @@ def _split(node: Any, tensors: dict[str, torch.Tensor]) -> Any:
 
 
 def _join(node: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
-    kind, content = next(iter(node.items()))
+    ((kind, content),) = node.items()
     if kind == "tensor":
         return tensors[content]
     if kind == "map":

@@ -97,7 +97,7 @@ def guarded(work: Callable[[], int], *, debug: bool) -> int:
             return 1
         first = (str(error).strip().splitlines() or [""])[0]
         text = f"{type(error).__name__}: {first}" if first else type(error).__name__
-        print(f"A fault of mmunlearn: {text}\nRun the command with --debug to see where.", file=sys.stderr)
+        print(f"A fault of mmunlearn: {text} (--debug shows where)", file=sys.stderr)
         return 1
 
 

@@ -3,6 +3,7 @@
 One running sum stands for the paper's list of per-step differences: the same result, one more copy of the weights.
 """
 
+import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -80,7 +81,8 @@ class ForgetUpdates:
             name: self._sum.get(name, torch.zeros_like(p)).detach().cpu().contiguous()
             for name, p in handle.module.named_parameters()
         }
-        write_bytes(path / FILE, save(tensors, {"steps": str(self._steps), "of": str(self._of)}))
+        # One key of metadata: safetensors writes several in no fixed order, and equal records must be equal files.
+        write_bytes(path / FILE, save(tensors, {"counts": json.dumps([self._steps, self._of])}))
         return path / FILE
 
 
@@ -95,6 +97,7 @@ def read_record(path: Path) -> Record:
         with safe_open(file, "pt") as content:
             facts = content.metadata() or {}
             tensors = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118 (not a mapping)
-        return Record(tensors, int(facts["steps"]), int(facts["of"]))
+        steps, of = json.loads(facts["counts"])
+        return Record(tensors, int(steps), int(of))
     except (SafetensorError, KeyError, ValueError, OSError) as error:
         raise UserError(f"{file}: not a record of forget updates ({error}). Train the original again.") from None

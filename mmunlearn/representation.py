@@ -64,16 +64,18 @@ def represent(
     """
     from mmunlearn.attack_stage import open_target
     from mmunlearn.modalities import load_handle
+    from mmunlearn.pipeline import read_settings
 
     settings = settings or RepresentationSettings()
-    target = open_target(path)
-    models = [Model("model", target.handle)]
-    for name, folder in (("reference", reference), ("original", original)):
-        if folder is not None:
-            models.append(Model(name, load_handle(target.modality, folder)))
-    splits = chosen_splits(target.data, settings)
-    results = compare(path / "representation", models, splits, settings, target.seed)
-    write_json(path / "representation" / "results.json", results)
+    with Run.open(path, read_settings(path)):
+        target = open_target(path)
+        models = [Model("model", target.handle)]
+        for name, folder in (("reference", reference), ("original", original)):
+            if folder is not None:
+                models.append(Model(name, load_handle(target.modality, folder)))
+        splits = chosen_splits(target.data, settings)
+        results = compare(path / "representation", models, splits, settings, target.seed)
+        write_json(path / "representation" / "results.json", results)
     return results
 
 

@@ -25,7 +25,7 @@ T = TypeVar("T", bound=BaseModel)
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same rules in C: a card takes 30 ms instead of 500
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path, _above: tuple[Path, ...] = ()) -> dict[str, Any]:
     """Mapping in a YAML file; its key `base` (a path relative to the file) is read first and overlaid."""
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)
@@ -43,10 +43,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
     base = content.pop("base", None)
     if base is None:
         return content
-    parent = (path.parent / str(base)).resolve()
+    if not isinstance(base, str):
+        raise UserError(f"{path}: base is a {type(base).__name__}, not one path (got {_shorten(base)}).")
+    parent = (path.parent / base).resolve()
     if parent == path.resolve():
         raise UserError(f"{path}: base names the file itself.")
-    return merge(read_yaml(parent), content)
+    if parent in _above:
+        raise UserError(f"{path}: base {base} leads in a circle back to {parent}.")
+    return merge(read_yaml(parent, (*_above, path.resolve())), content)
 
 
 def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -106,13 +110,15 @@ def _explain(model: type[BaseModel], fault: Any, where: str) -> str:
 
 def _model_at(model: type[BaseModel], path: Sequence[str]) -> type[BaseModel] | None:
     current: Any = model
-    for part in path:
+    parts = iter(path)
+    for part in parts:
         field = current.model_fields.get(part) if isinstance(current, type) and issubclass(current, BaseModel) else None
         if field is None:
             return None
-        current = next(
-            (a for a in (field.annotation, *getattr(field.annotation, "__args__", ())) if _is_model(a)), None
-        )
+        held = getattr(field.annotation, "__args__", ())
+        current = next((a for a in (field.annotation, *held) if _is_model(a)), None)
+        if getattr(field.annotation, "__origin__", None) in (dict, tuple, list):
+            next(parts, None)  # the key or the place inside the container
     return current if _is_model(current) else None
 
 

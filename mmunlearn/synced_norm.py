@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.distributed.nn.functional as collective
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
@@ -28,6 +27,22 @@ class SyncedNorm(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
+class _SumOverProcesses(torch.autograd.Function):
+    """All-reduce with its gradient: what every process's loss says about the sum, summed."""
+
+    @staticmethod
+    def forward(_: Any, local: torch.Tensor) -> torch.Tensor:
+        total = local.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(_: Any, gradient: torch.Tensor) -> torch.Tensor:
+        total = gradient.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+
 def synced_batch_norm(
     input: torch.Tensor,
     running_mean: torch.Tensor | None,
@@ -44,11 +59,11 @@ def synced_batch_norm(
     channels = input.shape[1]
     shape = [1, channels, *([1] * (input.dim() - 2))]
     local = torch.cat([input.sum(axes), input.new_tensor([input.numel() / channels])])
-    total = collective.all_reduce(local, op=dist.ReduceOp.SUM)
+    total = _SumOverProcesses.apply(local)
     n = total[-1]
     mean = total[:-1] / n
     centred = input - mean.view(shape)
-    var = collective.all_reduce((centred**2).sum(axes), op=dist.ReduceOp.SUM) / n
+    var = _SumOverProcesses.apply((centred**2).sum(axes)) / n
     if running_mean is not None and running_var is not None:
         with torch.no_grad():
             running_mean.lerp_(mean, momentum)

@@ -62,12 +62,10 @@ def decode(ref: ImageRef, size_px: int) -> np.ndarray:
 
     image = ref.open(draft_px=2 * size_px)
     width, height = image.size
-    scale = size_px / min(width, height)
     if (width, height) != (size_px, size_px):
-        image = image.resize(
-            (max(size_px, round(width * scale)), max(size_px, round(height * scale))), Image.Resampling.BILINEAR
-        )
-        left, top = (image.width - size_px) // 2, (image.height - size_px) // 2
+        short = min(width, height)
+        image = image.resize((int(size_px * width / short), int(size_px * height / short)), Image.Resampling.BILINEAR)
+        left, top = round((image.width - size_px) / 2), round((image.height - size_px) / 2)
         image = image.crop((left, top, left + size_px, top + size_px))
     return np.asarray(image, dtype=np.uint8).transpose(2, 0, 1).copy()
 

@@ -69,7 +69,7 @@ class Relearn(WeightAttack):
             training = _Trajectory(handle, self._training(data, run.seed), self.config, Path(folder), run)
             for budget in budgets:
                 training.advance(budget)
-                yield f"{budget} steps", handle
+                yield f"{budget} step{'s' if budget != 1 else ''}", handle
 
     def _training(self, data: Mapping[str, Split], seed: int) -> Split:
         chosen: list[Example] = []
@@ -109,13 +109,7 @@ class _Trajectory:
         engine = Engine(self.handle, self.run)
         engine.run([self.phase(steps=steps)])
         self.done = steps
-        self.run.state = {
-            "position": (0, steps),
-            "done_steps": steps,
-            "module": self.handle.module.state_dict(),
-            "optimisers": {name: optimiser.state_dict() for name, optimiser in engine.optimisers.items()},
-            "method": {},
-        }
+        self.run.state = engine.state(0, steps)
 
     def phase(self, **more: Any) -> Phase:
         """Cross-entropy (the handle's own loss) on the attacker's examples."""

@@ -6,7 +6,7 @@ edition) and reads it in every variant that the class states.
 
 import tempfile
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +56,10 @@ def checks(cls: type[Benchmark]) -> list[Check]:
     }
     for variant, settings in (cls.variants or {"": {}}).items():
         tests |= {
-            f"ids unique and stable {variant}".strip(): lambda s=settings: _ids(cls, s),
-            f"splits of the card {variant}".strip(): lambda s=settings: _splits(cls, s),
-            f"promises kept {variant}".strip(): lambda s=settings, v=variant: _promises(cls, s, v),
-            f"examples usable {variant}".strip(): lambda s=settings: _examples(cls, s),
+            f"ids unique and stable {variant}".strip(): partial(_ids, cls, settings),
+            f"splits of the card {variant}".strip(): partial(_splits, cls, settings),
+            f"promises kept {variant}".strip(): partial(_promises, cls, settings, variant),
+            f"examples usable {variant}".strip(): partial(_examples, cls, settings),
         }
     return [Check(cls.title(), name, run) for name, run in tests.items()]
 
@@ -130,7 +130,7 @@ def measured_cells(card: Card, plans: tuple[EvaluationPlan, ...]) -> dict[str, s
         for wanted in plan.metrics:
             metric = registry.load("metrics", metric_name(wanted), card.modality)
             title = metric_name(wanted) if isinstance(wanted, str) else wanted.get("as", metric_name(wanted))
-            cells[f"{plan.name}/{title}"] = metric.better
+            cells[f"{plan.name}/{title}"] = metric.better  # type: ignore[attr-defined]
     return cells
 
 
@@ -154,7 +154,7 @@ def _offline(cls: type[Benchmark]) -> None:
     with tempfile.TemporaryDirectory() as empty:
         missing = Path(empty) / "missing"
         for root, expected in ((None, (card.source.get, card.source.licence, "--root")), (missing, (str(missing),))):
-            message = _refusal(lambda root=root: resolve_root(benchmark, "full", root))
+            message = _refusal(partial(resolve_root, benchmark, "full", root))
             assert all(part in message for part in expected), message
         message = _refusal(lambda: benchmark.splits(Path(empty), "full"))
         assert empty in message and card.source.what in message, message
@@ -229,7 +229,7 @@ def _evaluations(cls: type[Benchmark]) -> None:
     for name, table in card.tables.items():
         benchmark = cls({**cls.tiny_settings, **table.benchmark})
         splits = benchmark.splits(tiny_root(cls), "mini")
-        handle = handle_class(card.modality)(benchmark.model("mini") | cls.tiny_model, 0)
+        handle = handle_class(card.modality)({**benchmark.model("mini"), **cls.tiny_model}, 0)
         plans = card.plans(name)
         with tempfile.TemporaryDirectory() as folder:
             run = Run.scratch(Path(folder))

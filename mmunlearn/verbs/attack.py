@@ -13,6 +13,7 @@ EXAMPLES = (
     "mmunlearn attack runs/scrub --attack lira,ulira options.shadows=16",
     "mmunlearn attack runs/scrub --attack relearn relearn.examples=50 options.relearn_time=true",
 )
+WIDTH = 170  # columns of a table with seven figures
 DEFAULT = "membership,relearn,prune,quantise"
 
 
@@ -42,10 +43,10 @@ def command(
     unknown = [section for section in content if section not in {*names, "options"}]
     if unknown:
         raise UserError(f"{unknown[0]}: no such attack here. {near_miss(unknown[0], [*names, 'options'])}")
+    wanted = [{"name": name, **_section(content, name)} for name in names]
     for folder in (run, control):
         if folder is not None:
             Run.read(folder)
-    wanted = [{"name": name, **_section(content, name)} for name in names]
     for results in attack_run(run, wanted, options, control=control, fresh=fresh):
         show(results, run)
 
@@ -87,10 +88,10 @@ def show(results: Mapping[str, Any], run: Path) -> None:
                 table.add_row(
                     f"{name.removesuffix('_top1')} accuracy (clean)", figure(cell), *([""] * ("control" in results))
                 )
-    console = Console()
-    console.print(table)
+    # Figures must not be cut off: where nobody looks at a terminal, or at a narrow one, lines run on.
+    Console(width=max(Console().width, WIDTH) if results["curve"] else None).print(table)
     for line in _remarks(results):
-        console.print(line, highlight=False)
+        print(line)
 
 
 def _columns(cells: Mapping[str, Any]) -> list[str]:
@@ -120,8 +121,8 @@ def _remarks(results: Mapping[str, Any]) -> list[str]:
     lines = []
     if results["curve"]:
         lines.append(
-            f"* most of the forgotten recovered. Cost: {cost['gradient_steps']} gradient steps, {cost['queries']} "
-            f"queries, {cost['seconds']:.1f} s."
+            f"* the budget at which most of the forgotten shows. Cost: {cost['gradient_steps']} gradient steps, "
+            f"{cost['queries']} queries, {cost['seconds']:.1f} s."
         )
         if "control" not in results:
             lines.append("Without --control RUN (the retrained model) recovery cannot be told from learning.")

@@ -49,11 +49,11 @@ def test_version(capsys) -> None:
 
 
 @pytest.mark.parametrize("verb", list(cli.verbs()))
-def test_every_verb_has_help_that_ends_with_two_commands(verb: str, capsys) -> None:
+def test_every_verb_has_help_that_ends_with_commands(verb: str, capsys) -> None:
     assert 0 == cli.main([verb, "--help"])
     out = capsys.readouterr().out
     examples = out.partition("Examples:")[2].strip().splitlines()
-    assert 2 == len(examples)
+    assert 2 <= len(examples)
     assert all(line.strip().startswith(f"mmunlearn {verb}") for line in examples)
 
 
@@ -110,7 +110,7 @@ def test_settings_file_that_is_missing_is_named(capsys, tmp_path: Path) -> None:
         (
             RuntimeError("lost\nmore"),
             1,
-            ["A fault of mmunlearn: RuntimeError: lost", "Run the command with --debug to see where."],
+            ["A fault of mmunlearn: RuntimeError: lost (--debug shows where)"],
         ),
         (KeyboardInterrupt(), 130, [cli.RESUMES]),
     ],

@@ -133,11 +133,17 @@ def test_wrong_setting_of_a_plugins_method_is_refused_with_a_near_miss(installed
 def test_plugins_components_do_their_work(installed) -> None:
     import numpy as np
 
+    from mmunlearn.data import Example
+    from mmunlearn.judges.base import Item
     from mmunlearn.metrics.base import Sight
     from mmunlearn.records import Rows
 
     sight = Sight(Rows(("a", "b"), {"nll": np.array([1.0, 2.0])}), Rows(("c",), {"nll": np.array([4.0])}))
     assert 1.5 == registry.load("metrics", "mean_loss")().reduce(sight).value
+    items = [
+        Item(Example(id=str(target), target=target), {"logits": [[0.0, 9.0, 1.0, 0.0]]}) for target in (0, 1, 2, 3)
+    ]
+    assert [1.0, 1.0, 1.0, 0.0] == [verdict.value for verdict in registry.load("judges", "near")()(items, {})]
     assert 2.5 == registry.load("attacks", "loss_gap")().measure(sight, 0)["gap"].value
 
 

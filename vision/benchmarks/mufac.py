@@ -189,8 +189,8 @@ class Mufac(Benchmark):
         for names in part.folders:
             if all((folder / name).is_dir() for name in names):
                 return image_files(*(folder / name for name in names))
-        names = " or ".join("+".join(option) for option in part.folders)
-        raise UserError(f"{folder / part.folders[0][0]}: no such folder. {part.file} needs its pictures in {names}.")
+        options = " or ".join("+".join(option) for option in part.folders)
+        raise UserError(f"{folder / part.folders[0][0]}: no such folder. {part.file} needs its pictures in {options}.")
 
     def _check_families(self, folder: Path, parts: Mapping[str, Sequence[tuple[Record, Example]]]) -> None:
         """Refuse a file that holds another part's families: swapped names, or one family on two sides."""

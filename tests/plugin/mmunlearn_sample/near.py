@@ -14,7 +14,7 @@ class Near(Judge):
 
     def grade(self, items: Sequence[Item]) -> Sequence[Verdict]:
         """A verdict an item."""
-        said = [int(np.argmax(item.response["logits"][0])) for item in items]
+        said = [int(np.argmax(item.fields["logits"][0])) for item in items]
         return [
             Verdict(float(abs(answer - int(item.example.target)) <= 1), str(answer), "", str(answer))
             for answer, item in zip(said, items, strict=True)

@@ -49,7 +49,7 @@ def test_training_that_saw_forget_examples_in_every_step_is_taken_back_whole(kit
 def test_subtracting_with_a_repair_forgets_and_keeps_the_retain_set(kit):
     data = kit.splits(forget=3, retain=33)
     handle, run = kit.handle(), kit.run("original")
-    Retrain(RECIPE | {"epochs": 10, "optimiser": {"lr": 0.1}}).apply(handle, data, run)
+    Retrain(RECIPE | {"epochs": 10, "optimiser": {"lr": 0.1, "momentum": 0.0}}).apply(handle, data, run)
     forget = kit.nll(handle, data["forget"])
     settings = {"record": str(run.path), "repair_epochs": 5, "batch_size": 6, "augment": False}
     Amnesiac(settings).apply(handle, data, kit.run())
