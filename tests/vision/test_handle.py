@@ -53,7 +53,8 @@ def test_weights_of_another_model_and_other_kinds_of_files_are_refused(tmp_path)
     (tmp_path / "weights.safetensors").unlink()
     with pytest.raises(UserError, match="no such weights file"):
         VisionHandle.load(tmp_path)
-    for content in ({"modality": "vision"}, {"modality": "vision", "settings": 3}, [], {"modality": "vision", "settings": {"clases": 3}}):
+    vision = {"modality": "vision"}
+    for content in (vision, vision | {"settings": 3}, [], vision | {"settings": {"clases": 3}}):
         (tmp_path / "handle.json").write_text(json.dumps(content))
         with pytest.raises(UserError):
             VisionHandle.load(tmp_path)
