@@ -307,20 +307,20 @@ class Engine:
             for buffer, kept in zip(self.statistics, statistics, strict=False):
                 buffer.copy_(kept)
 
+    def state(self, phase: int, index: int) -> dict[str, Any]:
+        """What a resume at step `index` of phase number `phase` needs; tensors are the live ones."""
+        return {
+            "position": [phase, index],
+            "done_steps": self.done_steps,
+            "seconds": self.earlier_s + time.perf_counter() - self.started,
+            "module": self.handle.module.state_dict(),
+            "optimisers": {name: o.state_dict() for name, o in self.optimisers.items()},
+            "method": dict(self.method_state()),
+        }
+
     def _save(self, phase: int, index: int, phase_done: bool) -> None:
         if self.accelerator.is_main_process:
-            position = [phase + 1, 0] if phase_done else [phase, index]
-            self.run_.save(
-                self.done_steps,
-                {
-                    "position": position,
-                    "done_steps": self.done_steps,
-                    "seconds": self.earlier_s + time.perf_counter() - self.started,
-                    "module": self.handle.module.state_dict(),
-                    "optimisers": {name: o.state_dict() for name, o in self.optimisers.items()},
-                    "method": dict(self.method_state()),
-                },
-            )
+            self.run_.save(self.done_steps, self.state(phase + 1, 0) if phase_done else self.state(phase, index))
         self.accelerator.wait_for_everyone()
 
     def _restore(self, phases: Sequence[Phase]) -> tuple[int, int]:

@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from mmunlearn.data import Example
+from mmunlearn.settings import Settings
 
 Family = Literal["categorical", "bernoulli"]
 
@@ -92,6 +93,7 @@ class Handle(ABC):
 
     modality: ClassVar[str]
     module: nn.Module  # what the engine trains and saves
+    settings: Settings  # architecture, input size, augmentation: all that decides outputs beside the weights
 
     @abstractmethod
     def collate(self, examples: Sequence[Example], view: View | None = None) -> Batch:

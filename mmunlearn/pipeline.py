@@ -123,7 +123,13 @@ def _method_stage(
 ) -> Handle:
     needed = [name for name in ("forget", "retain", "train", "calibration") if name in data]
     inputs = digest(
-        [plain(settings.method), settings.seed, weights_digest(start.module), [data[n].fingerprint for n in needed]]
+        [
+            plain(settings.method),
+            settings.seed,
+            plain(start.settings),
+            weights_digest(start.module),
+            [data[n].fingerprint for n in needed],
+        ]
     )
     if run.done("method", inputs) and (run.path / "model").is_dir():
         log.info("%s: method is done already", run.path)

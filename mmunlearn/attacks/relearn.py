@@ -109,13 +109,7 @@ class _Trajectory:
         engine = Engine(self.handle, self.run)
         engine.run([self.phase(steps=steps)])
         self.done = steps
-        self.run.state = {
-            "position": (0, steps),
-            "done_steps": steps,
-            "module": self.handle.module.state_dict(),
-            "optimisers": {name: optimiser.state_dict() for name, optimiser in engine.optimisers.items()},
-            "method": {},
-        }
+        self.run.state = engine.state(0, steps)
 
     def phase(self, **more: Any) -> Phase:
         """Cross-entropy (the handle's own loss) on the attacker's examples."""
