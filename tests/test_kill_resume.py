@@ -125,6 +125,7 @@ def check(data: Path, tmp_path: Path, count: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_killed_at_twenty_moments(data, tmp_path):
     check(data, tmp_path, MOMENTS)
 

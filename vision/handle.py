@@ -149,9 +149,11 @@ class VisionHandle(Handle):
             content = json.loads(file.read_text(encoding="utf-8"))
         except ValueError:
             raise UserError(f"{file}: damaged. Make the model again.") from None
+        if not isinstance(content, dict) or not isinstance(content.get("settings", {}), dict):
+            raise UserError(f"{file}: damaged. Make the model again.")
         if content.get("modality") != cls.modality:
             raise UserError(f"{path}: holds a {content.get('modality')} model, not a vision one.")
-        handle = cls(build(ClassifierSettings, content["settings"], str(file)))
+        handle = cls(build(ClassifierSettings, content.get("settings", {}), str(file)))
         load_weights(handle.module, read_weights(path / "weights.safetensors"), path)
         handle.module.to(device)
         return handle

@@ -122,7 +122,10 @@ class TinyHandle(Handle):
     @classmethod
     def load(cls, path: Path, device: torch.device | str = "cpu") -> Self:
         """Read what `save` wrote."""
-        content: Mapping[str, Any] = json.loads((path / "handle.json").read_text())
+        try:
+            content: Mapping[str, Any] = json.loads((path / "handle.json").read_text())
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: is not a saved model ({error}).") from None
         if content.get("modality") != "tiny":
             raise UserError(f"{path}: holds a {content.get('modality')} model, not a tiny one.")
         handle = cls(build(TinySettings, {k: v for k, v in content.items() if k != "modality"}, str(path)))
@@ -134,7 +137,8 @@ class TinyHandle(Handle):
 def _network(s: TinySettings, seed: int) -> nn.Module:
     width = {"classes": s.classes, "labels": s.classes, "tokens": s.items * s.classes}[s.task]
     norm = nn.BatchNorm1d(s.hidden) if s.batch_norm else nn.LayerNorm(s.hidden)
-    module = nn.Sequential(nn.Linear(s.features, s.hidden), norm, nn.ReLU(), nn.Linear(s.hidden, width))
+    with torch.random.fork_rng(devices=[]):  # constructors draw from the global generator
+        module = nn.Sequential(nn.Linear(s.features, s.hidden), norm, nn.ReLU(), nn.Linear(s.hidden, width))
     draw = torch.Generator().manual_seed(derive(seed, "init"))
     with torch.no_grad():
         for layer in module:

@@ -1,0 +1,37 @@
+"""Every handle passes the contract battery; the number of checks cannot shrink unseen."""
+
+from collections import Counter
+
+import pytest
+from mmunlearn.vision.toy import toy_handle, toy_splits
+
+from mmunlearn.testing.handle_checks import Specimen, checks
+from mmunlearn.testing.tiny import TinyHandle, TinySettings, tiny_splits
+
+FLOOR = 15  # checks a handle
+
+
+def tiny(task):
+    settings = TinySettings(task=task)
+    return Specimen(f"tiny {task}", lambda: TinyHandle(settings), tiny_splits(settings)["forget"].examples[:6])
+
+
+def vision(labels):
+    examples = toy_splits(labels=labels)["forget"].examples[:6]
+    return Specimen(f"vision {'labels' if labels else 'classes'}", lambda: toy_handle(labels=labels), examples)
+
+
+SPECIMENS = [*(tiny(task) for task in ("classes", "labels", "tokens")), vision(False), vision(True)]
+ALL = [check for specimen in SPECIMENS for check in checks(specimen)]
+
+
+@pytest.mark.parametrize("check", ALL, ids=str)
+def test_contract(check):
+    check.run()
+
+
+def test_no_handle_has_fewer_checks_than_the_floor(record_property):
+    counts = Counter(check.component for check in ALL)
+    for name, count in counts.items():
+        record_property(f"checks_{name}", count)
+    assert len(SPECIMENS) == len(counts) and min(counts.values()) >= FLOOR

@@ -1,0 +1,40 @@
+"""Flags of a run folder; the detectors behind them are tested among the metrics."""
+
+import numpy as np
+
+from mmunlearn.evaluate import Comparison
+from mmunlearn.flags import flags_of
+from mmunlearn.records import Rows, Shard
+from mmunlearn.run import Run
+
+
+def rows(logits, target=None):
+    logits = np.asarray(logits, dtype=float)
+    target = np.arange(len(logits)) % logits.shape[-1] if target is None else target
+    columns = {"logits": logits[:, None, :], "target": np.asarray(target)[:, None].astype(float)}
+    return Rows(tuple(f"{i:03d}" for i in range(len(logits))), columns)
+
+
+def draw(n=40, k=4):
+    return np.random.default_rng(0).normal(size=(n, k))
+
+
+def store(run, split, logits):
+    table = rows(logits)
+    found = ({"id": i, "logits": table["logits"][n], "target": table["target"][n]} for n, i in enumerate(table.ids))
+    Shard(run.path / "responses" / split).append(found)
+
+
+def test_flags_of_a_run(tmp_path):
+    original, same, other = (Run.scratch(tmp_path / name) for name in ("original", "same", "other"))
+    one = np.zeros((40, 4))
+    one[:, 0] = 9
+    for run, forget, test in ((original, draw(), draw()), (same, draw(), draw()), (other, -draw(), one)):
+        store(run, "forget", forget)
+        store(run, "test", test)
+    compare = Comparison(original=original.path)
+    assert ["noop"] == flags_of(same, {"weights_unchanged": False}, compare, "npo")
+    assert ["collapse"] == flags_of(other, {"weights_unchanged": False}, compare, "npo")
+    assert ["noop", "collapse"] == flags_of(other, {"weights_unchanged": True}, compare, "npo")
+    assert [] == flags_of(same, {"weights_unchanged": True}, compare, "retrain")
+    assert [] == flags_of(same, {"weights_unchanged": False}, Comparison(), "npo")
