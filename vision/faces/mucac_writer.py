@@ -81,10 +81,10 @@ class MucacSizes:
     belies the mouth's label; label_noise_frac: share of wrong Male, Smiling and Young values, drawn apart.
     """
 
-    test_identities: int = 75
+    test_identities: int = 100
     forget_identities: int = 100
     retain_identities: int = 200
-    unseen_identities: int = 75
+    unseen_identities: int = 100
     pictures_per_identity: int = 4
     size_px: int = 128
     appearance_noise_frac: float = 0.05
