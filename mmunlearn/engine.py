@@ -8,6 +8,7 @@ a step leaves unused is harmless, and methods can combine the gradients of sever
 import contextlib
 import logging
 import math
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -24,7 +25,7 @@ from mmunlearn.feed import Feed, forwards, part
 from mmunlearn.handle import Batch, Handle
 from mmunlearn.order import batches_per_epoch
 from mmunlearn.phases import NormMode, Phase, Step, Term
-from mmunlearn.run import Run
+from mmunlearn.run import Run, TrainSettings
 from mmunlearn.seeds import derive
 from mmunlearn.step_sums import StepSums
 
@@ -355,9 +356,15 @@ def accelerator(run: Run) -> Accelerator:
     if AcceleratorState._shared_state and AcceleratorState().mixed_precision != train.precision:
         AcceleratorState._reset_state()  # an earlier run of this process had another precision
     try:
-        return Accelerator(cpu=train.device == "cpu", **options)
+        return Accelerator(cpu=on_cpu(train), **options)
     except ValueError as error:
         raise UserError(f"train: {str(error).splitlines()[0][:200]}") from error
+
+
+def on_cpu(train: TrainSettings) -> bool:
+    """Whether the run is for CPUs; accelerate joins several CPU processes only when it is told so."""
+    forced = os.environ.get("ACCELERATE_USE_CPU", "").lower() in {"1", "true", "yes"}
+    return train.device == "cpu" or forced or not torch.accelerator.is_available()
 
 
 def set_norm(module: nn.Module, norm: NormMode) -> None:

@@ -17,7 +17,7 @@ from mmunlearn.atomic import new_folder, write_json
 from mmunlearn.benchmark import Benchmark, resolve_root
 from mmunlearn.cards import Edition, EvaluationPlan
 from mmunlearn.data import Split
-from mmunlearn.engine import accelerator
+from mmunlearn.engine import accelerator, on_cpu
 from mmunlearn.errors import UserError
 from mmunlearn.evaluate import Comparison, Place, reduce, respond
 from mmunlearn.flags import flags_of
@@ -99,7 +99,7 @@ def execute(
     """Do what is missing of the run at `path` and return its results (also written to results.json)."""
     benchmark, method = make_benchmark(settings), make_method(settings)
     table = benchmark.card.pick_table(settings.evaluate.table)
-    place = _place()
+    place = _place(settings.train)
     # Data and start model are read before the run's folder exists, so that broken ones leave nothing behind.
     data, start = load_data(settings, benchmark), start_handle(settings, benchmark, path)
     with Run.open(path, settings, fresh=fresh, main=place.main) as run:
@@ -111,10 +111,10 @@ def execute(
         return _results(run, settings, benchmark, data, compare or Comparison())
 
 
-def _place() -> Place:
+def _place(train: TrainSettings) -> Place:
     from accelerate import PartialState
 
-    state = PartialState()
+    state = PartialState(cpu=on_cpu(train))
     return Place(state.process_index, state.num_processes)
 
 

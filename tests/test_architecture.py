@@ -31,7 +31,7 @@ LAYERS = [
     {"methods", "attacks", "judges", "metrics"},
     {"evaluate", "flags", "manifest", "model_cache", "report", "pipeline", "grid", "launchers", "reproduce", "verbs"}
     | {"attack_stage", "shadows", "representation"},
-    {"testing", "cli", "__main__"},
+    {"testing", "cli", "processes", "__main__"},
 ]
 WITHOUT_TORCH = ("errors", "settings", "seeds", "registry", "records")
 COMPONENTS = ("methods", "attacks", "judges", "metrics", "benchmarks")

@@ -11,12 +11,14 @@ reduced; the cells are printed.
 import sys
 
 from mmunlearn.cli import call_guarded
+from mmunlearn.processes import start_missing
 
 
 def main() -> int:
     """Run the script with the process's words; returns the exit code (0, 2 for wrong input, 1 for a fault, 130)."""
     from mmunlearn.verbs import unlearn
 
+    start_missing("mmunlearn.vision.train", sys.argv[1:])
     return call_guarded(unlearn, "unlearn", sys.argv[1:])
 
 

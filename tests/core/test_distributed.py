@@ -168,7 +168,7 @@ def test_two_processes_have_the_losses_and_weights_of_one(name, one, two):
     _, losses, weights = one
     assert len(losses[name]) == len(two[1][name]) > 1
     for a, b in zip(losses[name], two[1][name], strict=True):
-        assert a == pytest.approx(b, abs=1e-5)
+        assert a == pytest.approx(b, rel=1e-5, abs=1e-5)
     for key, tensor in weights.items():
         if key.startswith(f"{name}/"):
             assert (tensor.double() - two[2][0][key].double()).abs().max() <= 1e-5, key
