@@ -100,7 +100,8 @@ def scenarios():
 
     result["combine"] = (TinyHandle(), phase(splits, difference, combine=combine), {"micro_batch": 3})
     pictures = toy_splits(retain=20, forget=10)
-    vision = {"spec": Optimiser(lr=0.01, momentum=0.5), "sizes": (8, 5)}
+    # Ascent on a small network with batch norm magnifies rounding from step to step: a rate at which it stays small.
+    vision = {"spec": Optimiser(lr=0.001), "sizes": (8, 5)}
     result["batch norm"] = (toy_handle(), phase(pictures, difference, epochs=2, **vision), {})
     result["resumed"] = (TinyHandle(), phase(splits, difference, epochs=3), {"checkpoint_every": 1})
     return result
