@@ -5,12 +5,17 @@ only), so the checker here looks at arrays and at nothing else.
 """
 
 import inspect
+import os
 import sys
 import types
 import typing
 from collections.abc import Callable
 
 from jaxtyping import AbstractArray, install_import_hook
+
+
+# Sums are cut by threads: golden trajectories, and equalities with subprocesses, need one number of them everywhere.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 
 def arrays_in(annotation: object) -> tuple[type, ...]:

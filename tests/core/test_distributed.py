@@ -172,7 +172,7 @@ def test_two_processes_have_the_losses_and_weights_of_one(name, one, two):
         assert a == pytest.approx(b, rel=1e-5, abs=1e-5)
     for key, tensor in weights.items():
         if key.startswith(f"{name}/"):
-            assert (tensor.double() - two[2][0][key].double()).abs().max() <= 1e-5, key
+            assert torch.allclose(tensor.double(), two[2][0][key].double(), rtol=1e-5, atol=1e-5), key
 
 
 def test_running_statistics_are_those_of_the_global_batch(one, two):
