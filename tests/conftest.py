@@ -13,7 +13,6 @@ from collections.abc import Callable
 
 from jaxtyping import AbstractArray, install_import_hook
 
-
 # Sums are cut by threads: golden trajectories, and equalities with subprocesses, need one number of them everywhere.
 os.environ["OMP_NUM_THREADS"] = "1"
 
