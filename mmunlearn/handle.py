@@ -18,7 +18,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from mmunlearn.data import Example
-from mmunlearn.settings import Settings
 
 Family = Literal["categorical", "bernoulli"]
 
@@ -93,7 +92,7 @@ class Handle(ABC):
 
     modality: ClassVar[str]
     module: nn.Module  # what the engine trains and saves
-    settings: Settings  # architecture, input size, augmentation: all that decides outputs beside the weights
+    settings: Any  # the sibling's Settings: architecture, input size, augmentation; what decides outputs beside weights
 
     @abstractmethod
     def collate(self, examples: Sequence[Example], view: View | None = None) -> Batch:
