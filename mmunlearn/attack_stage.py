@@ -238,7 +238,7 @@ def _weight_results(stage: Stage, target: Target, folder: Path, clean: Mapping[s
     """The curve over the budgets and, as cells, the budget that is worst for the defender."""
     attack = stage.attack
     assert isinstance(attack, WeightAttack)
-    curve = []
+    curve: list[dict[str, Any]] = []
     for label, cost, answers in _budgets(stage, target, folder):
         values = _measures(stage, target, answers, target.seed)
         curve.append({"budget": label, "cost": asdict(cost), "cells": _cells(values)})
@@ -282,8 +282,8 @@ def _budgets(stage: Stage, target: Target, folder: Path) -> Iterator[tuple[str, 
         write_json(folder / "budgets.json", list(stored))
     for label in json.loads((folder / "budgets.json").read_text(encoding="utf-8")):
         path = stored[label]
-        answers = {name: rows for name in asked if (rows := rows_of(path, name)) is not None}
-        yield label, Cost(**_about(path)["cost"]), answers
+        found = {name: rows for name in asked if (rows := rows_of(path, name)) is not None}
+        yield label, Cost(**_about(path)["cost"]), found
 
 
 def _about(path: Path) -> dict[str, Any]:

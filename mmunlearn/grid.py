@@ -200,8 +200,8 @@ def read_grid(path: Path) -> tuple[list[JobSpec], Path]:
         common += ["--config", str(path.parent / content.config)]
     common += words(content.settings)
     jobs = []
-    for values in itertools.product(*content.axes.values()):
-        point = dict(zip(content.axes, values, strict=True))
+    for chosen in itertools.product(*content.axes.values()):
+        point = dict(zip(content.axes, chosen, strict=True))
         name = job_name(point)
         own = [word for axis, value in point.items() for word in words(_nested(axis, value))]
         argv = (content.verb, *common, *own, "--out", str(out / name))

@@ -170,7 +170,7 @@ def _check(layer: nn.Module) -> None:
         raise Unsupported(f"no rule for {type(layer).__name__}")
 
 
-def _rule(layer: nn.Module, x: Tensor, g: Tensor, power: Power) -> list[tuple[nn.Parameter, Tensor]]:
+def _rule(layer: nn.Module, x: Tensor, g: Tensor, power: Power) -> list[tuple[Tensor, Tensor]]:
     """(parameter, amount) pairs of one layer. x: inputs (example, …); g: gradients of its output (row, example, …)."""
     if isinstance(layer, nn.Linear):
         a = x.flatten(1, -2) if x.dim() > 2 else x.unsqueeze(1)
@@ -182,8 +182,8 @@ def _rule(layer: nn.Module, x: Tensor, g: Tensor, power: Power) -> list[tuple[nn
         if layer.kernel_size == (1, 1) and layer.padding == (0, 0):
             a = x[:, :, :: layer.stride[0], :: layer.stride[1]].flatten(2).transpose(1, 2)
         else:
-            how = (layer.kernel_size, layer.dilation, layer.padding, layer.stride)
-            a = functional.unfold(x, *how).transpose(1, 2)
+            assert not isinstance(layer.padding, str)  # _check has refused it
+            a = functional.unfold(x, layer.kernel_size, layer.dilation, layer.padding, layer.stride).transpose(1, 2)
         pairs = [(layer.weight, _products(a, g, power))]
         bias = g.sum(2)
     else:

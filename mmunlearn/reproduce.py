@@ -124,6 +124,7 @@ def reproduce(plan: Plan, launcher: Launcher) -> Table:
     runs = plan.out / "runs"
     for spec in specs:
         if spec.name not in failed:
+            assert spec.run_folder is not None  # jobs() names one
             seed = spec.name.rpartition("-s")[2]
             rescore(spec.run_folder, Comparison(runs / f"retrain-s{seed}", runs / f"original-s{seed}"), data)
     return _write(plan, card, data)

@@ -28,7 +28,7 @@ from mmunlearn import registry
 from mmunlearn.atomic import new_folder
 from mmunlearn.bank import Bank
 from mmunlearn.cache import cache_folder
-from mmunlearn.data import Role, Split
+from mmunlearn.data import Example, Role, Split
 from mmunlearn.errors import UserError
 from mmunlearn.handle import Decoding, Handle, weights_digest
 from mmunlearn.methods.retrain import Retrain
@@ -74,7 +74,7 @@ class Pool:
 
 def draw_pool(data: Mapping[str, Split], settings: ShadowSettings) -> Pool:
     """The pool and every model's sets: a pure function of the example ids, their order and the seed."""
-    examples = {}
+    examples: dict[str, Example] = {}
     for name in settings.pool:
         if name not in data:
             raise UserError(f"shadows.pool: split {name!r} is not in this data. Splits: {', '.join(data)}.")

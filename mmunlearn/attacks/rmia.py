@@ -53,8 +53,8 @@ class Rmia(RowsAttack):
         inside, outside, population = (
             ratios(*observed(rows, "confidence", bank), self.config) for rows in (sight.rows, sight.against, crowd)
         )
-        scores = (rmia(one, population, self.config.gamma) for one in (inside, outside))
-        return figures(*scores, seed, "rmia")
+        members, others = (rmia(one, population, self.config.gamma) for one in (inside, outside))
+        return figures(members, others, seed, "rmia")
 
 
 def ratios(confidence: np.ndarray, bank: Bank, config: "Rmia.Config") -> np.ndarray:

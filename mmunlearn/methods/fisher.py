@@ -60,8 +60,8 @@ class Fisher(EditMethod):
         outputs = _outputs(handle, retain)
         for name, parameter in handle.trainable():
             var = variance(information[name], outputs, alpha=c.alpha, head_times_ten=c.variant != "ssd")
-            draw = torch.Generator().manual_seed(derive(run.seed, "noise", "fisher", name))
-            noise = torch.randn(parameter.shape, generator=draw).to(parameter)
+            noise_source = torch.Generator().manual_seed(derive(run.seed, "noise", "fisher", name))
+            noise = torch.randn(parameter.shape, generator=noise_source).to(parameter)
             with torch.no_grad():
                 parameter.add_(noise * var.sqrt())
 

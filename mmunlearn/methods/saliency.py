@@ -1,7 +1,7 @@
 """Saliency unlearning (SalUn): random labels, on the weights alone that matter most for the forget set."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -53,7 +53,7 @@ class Saliency(GradientMethod):
 
     def phases(self, handle: Handle, data: Mapping[str, Split], run) -> Sequence[Phase]:
         """Random-label phases whose gradients and decay are masked."""
-        options = {"adjust": self._mask}
+        options: dict[str, Any] = {"adjust": self._mask}
         if self.config.optimiser.name == "adamw":
             options["after_step"] = self._restore
         else:  # the decay is part of the masked gradient

@@ -25,7 +25,7 @@ def _figure(width_in: float, height_in: float, rows: int = 1, columns: int = 1, 
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
-    style = {
+    style: dict[Any, Any] = {  # keys: a Literal of matplotlib's with hundreds of names
         "font.size": 9,
         "font.family": "DejaVu Sans",
         "axes.spines.top": False,
@@ -73,9 +73,9 @@ class Axis:
 def utility_against_forgetting(table: Table, x: Axis, y: Axis, titles: Mapping[str, str]) -> str | None:
     """Every row as a point, original and retrained model marked; None when fewer than two rows have both cells."""
     points = [
-        (row, value_of(row, x.cell), value_of(row, y.cell))
+        (row, across, up)
         for row in table["rows"]
-        if value_of(row, x.cell) is not None and value_of(row, y.cell) is not None
+        if (across := value_of(row, x.cell)) is not None and (up := value_of(row, y.cell)) is not None
     ]
     if len(points) < 2:
         return None

@@ -52,7 +52,7 @@ def updated(text: str) -> str:
             raise UserError(f"README: {begin} has no {end}.")
         pattern = re.escape(begin) + r".*?" + re.escape(end)
         made = f"{begin}\n{block(name)}\n{end}"
-        text = re.sub(pattern, lambda _, made=made: made, text, count=1, flags=re.DOTALL)
+        text = re.sub(pattern, made.replace("\\", "\\\\"), text, count=1, flags=re.DOTALL)
     return text
 
 

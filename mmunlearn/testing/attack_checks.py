@@ -7,7 +7,7 @@ toy task of a few dozen examples; settings of type `BankPath` are filled with a 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ def checks(cls: type[Attack]) -> list[Check]:
     )  # fmt: skip
     for kind, own in kinds:
         if issubclass(cls, kind):
-            tests |= {name: (lambda check=check: check(cls)) for name, check in own.items()}
+            tests |= {name: partial(check, cls) for name, check in own.items()}
     return [Check(cls.name(), name, run) for name, run in tests.items()]
 
 
@@ -317,7 +317,7 @@ def _rows_order(cls: type[RowsAttack]) -> None:
     """The order in which rows arrive does not matter beyond rounding."""
     members, others = _rows(modality_of(cls))
     flipped = [rows.take(np.arange(len(rows))[::-1]) for rows in (members, others)]
-    one, two = _measured(cls, members, others), _measured(cls, *flipped)
+    one, two = _measured(cls, members, others), _measured(cls, flipped[0], flipped[1])
     for name, value in one.items():
         same = value.value == two[name].value or abs(value.value - two[name].value) < 1e-9
         assert same or (value.value != value.value and two[name].value != two[name].value), f"{name} depends on order"

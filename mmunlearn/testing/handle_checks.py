@@ -6,6 +6,7 @@
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +52,7 @@ def checks(component: Specimen) -> list[Check]:
     }
     if hasattr(component.make().module, "disable_adapter"):
         tests["adapters off is the base model"] = _adapters
-    return [Check(component.name, name, lambda test=test: test(component)) for name, test in tests.items()]
+    return [Check(component.name, name, partial(test, component)) for name, test in tests.items()]
 
 
 def _score(handle: Handle, examples: Sequence[Example]) -> Scored:
@@ -235,14 +236,18 @@ def _trainable(s: Specimen) -> None:
     raise AssertionError("an unknown role was taken")
 
 
+def _numpy_state() -> list[int]:
+    return np.random.get_state(legacy=False)["state"]["key"].tolist()
+
+
 def _generators(s: Specimen) -> None:
     torch.manual_seed(0)
-    before = torch.get_rng_state(), np.random.get_state()[1].tolist()
+    before = torch.get_rng_state(), _numpy_state()
     handle = s.make()
     handle.collate(s.examples, View(0, np.zeros(len(s.examples), dtype=np.int64)))
     handle.respond(s.examples, Decoding(), 0)
     handle.fresh(1)
-    assert torch.equal(before[0], torch.get_rng_state()) and before[1] == np.random.get_state()[1].tolist()
+    assert torch.equal(before[0], torch.get_rng_state()) and before[1] == _numpy_state()
 
 
 def _adapters(s: Specimen) -> None:

@@ -84,7 +84,7 @@ def pair(component: type[Metric]) -> tuple[Sight, Sight]:
     """A worse and a better sight: of answers ("quality") or of forgetting ("forgetting"), as the metric declares."""
     unseen, reference = _rows("unseen", 1.0, 1), _rows("forget", 1.0, 2)
     original = _rows("forget", 5.0, 3)
-    fixed = {
+    fixed: dict[str, Any] = {
         "against": Rows.of(unseen), "reference": Rows.of(reference), "reference_against": Rows.of(_rows("unseen", 1,
         4)),
         "original": Rows.of(original), "original_against": Rows.of(_rows("unseen", 1.0, 5)),

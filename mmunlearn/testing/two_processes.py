@@ -20,7 +20,7 @@ from mmunlearn.testing.method_checks import toy, toy_config
 
 def weights(names: Sequence[str], folder: Path) -> dict[str, torch.Tensor]:
     """Weights after each method "modality:name", by "name/tensor"; `folder` holds the scratch runs."""
-    result = {}
+    result: dict[str, torch.Tensor] = {}
     for name in names:
         modality, _, method = name.partition(":")
         cls = registry.load("methods", method, None if modality == "core" else modality)

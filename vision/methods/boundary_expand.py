@@ -62,6 +62,7 @@ class BoundaryExpand(GradientMethod):
     def finish(self, handle: VisionHandle, data: Mapping[str, Split], run) -> VisionHandle:
         """Drop the shadow row."""
         wide = handle.module.get_submodule(self._path)
+        assert isinstance(wide, nn.Linear)
         bias = None if wide.bias is None else wide.bias.detach()[: self._classes].clone()
         _put(handle.module, self._path, _linear(wide.weight.detach()[: self._classes].clone(), bias))
         return handle

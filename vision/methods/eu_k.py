@@ -1,7 +1,7 @@
 """EU-k (exact unlearning of the last k blocks): initialise them anew and train them on the retain set."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -52,7 +52,7 @@ class EuK(GradientMethod):
 
     def phases(self, handle: VisionHandle, data: Mapping[str, Split], run) -> Sequence[Phase]:
         """One phase of cross-entropy over the new blocks."""
-        options = {"trainable": self._trained}
+        options: dict[str, Any] = {"trainable": self._trained}
         if self.config.milestones:
             options["rate"] = self._milestones
         return [self.simple_phase(self._terms, {"retain": self.stream(data["retain"])}, "retain", **options)]

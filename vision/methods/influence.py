@@ -109,7 +109,8 @@ def weighted_gradient(
 ) -> dict[str, Tensor]:
     """Gradient of Σ weightsᵢ·ℓᵢ, in double precision across batches."""
     parameters = dict(handle.trainable())
-    loss, total, start = _Loss(handle), {}, 0
+    loss, start = _Loss(handle), 0
+    total: dict[str, Tensor] = {}
     for batch in _batches(handle, split, batch_size):
         part = weights[start : start + len(batch)].to(batch.count.device, torch.float32)
         start += len(batch)
@@ -143,7 +144,7 @@ def example_gradients(
     return torch.cat(rows)
 
 
-def woodbury(handle: VisionHandle, sampled: Split, v: Mapping[str, Tensor], c: Settings) -> dict[str, Tensor]:
+def woodbury(handle: VisionHandle, sampled: Split, v: Mapping[str, Tensor], c: Influence.Config) -> dict[str, Tensor]:
     """(JᵀJ/m + damping·I)⁻¹ v over the gradients of `sampled`."""
     m = len(sampled)
     device = handle.device

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from mmunlearn.data import Role, Split
 from mmunlearn.handle import Batch, Family
+from mmunlearn.losses import need_logits
 from mmunlearn.methods.base import GradientMethod, Need, Optimiser, Phase, Step, Term
 from mmunlearn.reference import Reference
 from mmunlearn.seeds import derive, generator, uniforms
@@ -102,7 +103,8 @@ class Lotus(GradientMethod):
         right = total = 0
         for start in range(0, len(split), 256):
             scored = handle.score(handle.collate(split[start : start + 256]).to(handle.device))
-            z = scored.logits
+            assert scored.targets is not None
+            z = need_logits(scored, "lotus")
             guess = z.argmax(-1) if handle.family == "categorical" else (z[..., 0] > 0).long()
             right += int((guess == scored.targets).sum())
             total += guess.numel()
@@ -112,13 +114,13 @@ class Lotus(GradientMethod):
 
     def _terms(self, handle: VisionHandle, batches, step: Step) -> dict[str, Term]:
         batch: Batch = batches["mixed"]
-        z = self._teacher.score(batch).logits
+        z = need_logits(self._teacher.score(batch), "lotus")
         forget = torch.tensor([name in self._forget_ids for name in batch.ids], device=z.device)
         noise = torch.zeros_like(z)
         if self.config.gumbel:
             noise = draw_noise(batch.keys, derive(step.seed, "sample", "lotus", step.epoch), z, handle.family)
         goal = soft_targets(z + noise, forget, self.temperature, handle.family)
-        loss = soft_cross_entropy(handle.score(batch).logits, goal, handle.family)
+        loss = soft_cross_entropy(need_logits(handle.score(batch), "lotus"), goal, handle.family)
         return {"lotus": Term(loss.sum(), "mixed")}
 
 

@@ -7,6 +7,7 @@ import torch
 
 from mmunlearn.data import Example, Split
 from mmunlearn.errors import UserError
+from mmunlearn.losses import need_logits
 from mmunlearn.methods.base import GradientMethod, Need, Optimiser, Phase, Step, Term
 
 from ..handle import VisionHandle
@@ -46,7 +47,7 @@ class Pl(GradientMethod):
         for start in range(0, len(forget), 256):
             batch = handle.collate(forget[start : start + 256]).to(handle.device)
             scored = handle.score(batch)
-            logits = scored.logits
+            logits = need_logits(scored, "pl")
             if handle.family == "categorical":
                 if start == 0:
                     excluded = self._excluded(forget, logits.shape[-1])

@@ -84,7 +84,8 @@ class Unsir(GradientMethod):
         if self.config.variant == "mufac":
             return
         first = data["retain"][0]
-        targets = sorted({example.target for example in data["forget"]})
+        distinct: set[Any] = {example.target for example in data["forget"]}
+        targets: list[Target] = sorted(distinct)
         size = handle.inputs(handle.collate([first]).to(handle.device)).shape[1:]
         for number, target in enumerate(targets):
             start = generator(run.seed, "noise", "unsir", target).standard_normal((self.config.noise_batch, *size))
