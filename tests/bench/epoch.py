@@ -1,8 +1,8 @@
 """A training and an evaluation epoch of our handle and engine against a plain loop that opens each picture each time.
 
 Two layouts: CelebA-HQ's (1024-pixel JPEGs, as MUCAC has them) and MUFAC's (128-pixel JPEGs), both at the paper's 128
-pixels, with the paper's transforms and a small network. Both sides run in this process, in turns, on one thread;
-seconds are the processor's, so that other work on the machine does not count.
+pixels, with the paper's transforms and a small network. Both sides run in this process, in turns, on all cores; the
+seconds are the clock's, so the machine should be quiet.
 
     python tests/bench/epoch.py [PICTURES]
 """
@@ -71,24 +71,24 @@ class Plain(Dataset):
 
 def plain_training(files: list[tuple[Path, int]], module: torch.nn.Module) -> float:
     """Seconds of one epoch of the plain loop."""
-    started = time.process_time()
+    started = time.perf_counter()
     optimiser = torch.optim.SGD(module.parameters(), lr=0.01, momentum=0.9)
     module.train()
     for images, targets in DataLoader(Plain(files, True), BATCH, shuffle=True):
         optimiser.zero_grad()
         torch.nn.functional.cross_entropy(module(images), targets).backward()
         optimiser.step()
-    return time.process_time() - started
+    return time.perf_counter() - started
 
 
 @torch.no_grad()
 def plain_evaluation(files: list[tuple[Path, int]], module: torch.nn.Module) -> float:
     """Seconds of one pass of the plain loop."""
-    started = time.process_time()
+    started = time.perf_counter()
     module.eval()
     for images, targets in DataLoader(Plain(files, False), BATCH):
         torch.nn.functional.cross_entropy(module(images), targets, reduction="none").tolist()
-    return time.process_time() - started
+    return time.perf_counter() - started
 
 
 def split_of(files: list[tuple[Path, int]]) -> Split:
@@ -102,33 +102,33 @@ def our_training(split: Split, handle: VisionHandle) -> float:
     def terms(handle, batches, step):
         return {"ce": Term(handle.score(batches["train"]).nll.sum(), "train")}
 
-    started = time.process_time()
+    started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         spec = Optimiser(lr=0.01, momentum=0.9)
         phase = Phase(name="epoch", streams={"train": Stream(split, BATCH)}, driver="train", terms=terms, spec=spec)
         Engine(handle, Run.scratch(Path(folder), device="cpu")).run([phase])
-    return time.process_time() - started
+    return time.perf_counter() - started
 
 
 def our_evaluation(split: Split, handle: VisionHandle) -> float:
     """Seconds of one pass that makes the rows of all metrics."""
-    started = time.process_time()
+    started = time.perf_counter()
     handle.respond(split.examples, Decoding(batch_size=BATCH), 0)
-    return time.process_time() - started
+    return time.perf_counter() - started
 
 
 def network_alone(handle: VisionHandle, count: int) -> float:
     """Seconds of an epoch's forward and backward passes on pictures that cost nothing: what no data path can save."""
     images, targets = torch.rand(BATCH, 3, SIZE_PX, SIZE_PX), torch.zeros(BATCH, dtype=torch.long)
     handle.module.train()
-    started = time.process_time()
+    started = time.perf_counter()
     for _ in range(-(-count // BATCH)):
         torch.nn.functional.cross_entropy(handle.module(images), targets).backward()
-    return time.process_time() - started
+    return time.perf_counter() - started
 
 
 def measure(layout: str, side_px: int, count: int) -> float:
-    """Print the layout's figures; returns the smaller ratio of the data's cost: in training, and in evaluation."""
+    """Print the layout's figures; returns the smaller ratio of the two epochs, training and evaluation."""
     with tempfile.TemporaryDirectory() as folder:
         files = pictures(Path(folder), count, side_px)
         split, module = split_of(files), VisionHandle(MODEL).module
@@ -150,17 +150,16 @@ def measure(layout: str, side_px: int, count: int) -> float:
     print(f"  evaluation  plain {pe:6.2f} s   ours {oe:6.2f} s ({pe / oe:5.1f}x)")
     data = (pt - nt) / max(ot - nt, 1e-9)
     print(f"  the network's own passes take {nt:.2f} s of both training epochs; without them {data:.1f}x")
-    return min(data, pe / oe)
+    return min(pt / ot, pe / oe)
 
 
 def main() -> int:
     """Print both layouts; 1 when the target is missed."""
-    torch.set_num_threads(1)
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 96
     reached = measure("MUCAC layout", 1024, count)
     measure("MUFAC layout", 128, count)
     verdict = "met" if reached >= TARGET else "MISSED"
-    print(f"steady state on 1024 px, without the network's passes: {reached:.1f}x, target {TARGET:.0f}x: {verdict}")
+    print(f"steady state on 1024 px, the slower of the two: {reached:.1f}x, target {TARGET:.0f}x: {verdict}")
     return int(reached < TARGET)
 
 
