@@ -3,6 +3,7 @@
 A change that should not alter results leaves them as they are; one that should records them anew and says so.
 
     python -m mmunlearn.testing.golden            record all anew
+    python -m mmunlearn.testing.golden core:npo   record some, keep the others
 """
 
 import json
@@ -46,4 +47,5 @@ def stored() -> dict[str, list[dict[str, float]]]:
 
 
 if __name__ == "__main__":
-    write_json(FILE, {name: trajectory(name) for name in sys.argv[1:] or names()})
+    kept = stored() if sys.argv[1:] else {}
+    write_json(FILE, kept | {name: trajectory(name) for name in sys.argv[1:] or names()})
