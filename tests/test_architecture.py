@@ -20,7 +20,7 @@ CARDS = "mmunlearn.cards"
 LAYERS = [
     {"errors"},
     {"seeds", "settings", "records", "registry", "assets", "atomic", "cache"},
-    {"cards", "tables", "data", "order", "benchmark", "mini"},
+    {"cards", "tables", "data", "order", "benchmark", "mini", "mini_folder", "avatars"},
     {
         "handle", "modalities", "losses", "importance", "reference", "checkpoint", "synced_norm", "phases", "feed",
         "step_sums", "per_sample",
