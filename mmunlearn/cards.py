@@ -36,6 +36,7 @@ class SplitFacts(Settings):
     role: Literal["forget", "retain", "train", "holdout", "unseen", "utility"]
     what: str
     count: dict[str, int] = Field(default_factory=dict)
+    decoding: dict[str, Any] = Field(default_factory=dict)  # laid over Decoding: max_new_tokens, temperature, fields
     from_: str = Field(alias="from")
 
 
@@ -100,6 +101,7 @@ class Row(RowSettings):
 
     title: str
     notes: str = ""
+    editions: tuple[Edition, ...] = ("mini", "full")  # where the row exists (no gold model of a pretrained one, say)
 
     @field_validator("method")
     @classmethod
@@ -128,12 +130,16 @@ class Table(Settings):
 
 
 class EditionFacts(Settings):
-    """Model, training recipe of original and retrained model, and data sizes of one edition."""
+    """Model, training recipe of original and retrained model, and data sizes of one edition.
+
+    unlearn: settings laid over the original when a method starts from it (adapters, frozen parts).
+    """
 
     model: dict[str, Any]
     recipe: dict[str, Any]  # settings of method `retrain`
     data: dict[str, Any] = Field(default_factory=dict)  # the builder's sizes (mini)
     train: dict[str, Any] = Field(default_factory=dict)
+    unlearn: dict[str, Any] = Field(default_factory=dict)
     from_: dict[str, str] = Field(alias="from")
 
 

@@ -43,7 +43,8 @@ def respond(run: Run, handle: Handle, split: Split, how: Decoding, place: Place 
     """Make the responses that are missing under `responses/<split>`; other weights or data start them afresh."""
     place = place or Place()
     folder = run.path / "responses" / split.name
-    inputs = digest([weights_digest(handle.module), split.fingerprint, plain(dict(how.fields))])
+    told = [how.max_new_tokens, how.temperature, plain(dict(how.fields))]
+    inputs = digest([weights_digest(handle.module), split.fingerprint, told])
     marker = folder / "INPUTS"
     if place.main and folder.is_dir() and (not marker.is_file() or marker.read_text() != inputs):
         shutil.rmtree(folder)

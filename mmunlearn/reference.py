@@ -99,4 +99,6 @@ def _keys(batch: Batch) -> list[tuple[str, object]]:
     targets = batch.tensors.get("target")
     if targets is None:
         return [(name, None) for name in batch.ids]
-    return [(name, tuple(row.flatten().tolist())) for name, row in zip(batch.ids, targets, strict=True)]
+    # Negative entries are padding, whose length depends on the batch.
+    rows = (tuple(v for v in row.flatten().tolist() if v >= 0) for row in targets)
+    return [(name, row) for name, row in zip(batch.ids, rows, strict=True)]

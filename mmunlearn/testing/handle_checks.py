@@ -66,7 +66,7 @@ def _save_load(s: Specimen) -> None:
     with tempfile.TemporaryDirectory() as folder:
         handle.save(Path(folder) / "model")
         names = {f.suffix for f in (Path(folder) / "model").iterdir()}
-        assert names <= {".safetensors", ".json"}, f"saved as {names}"
+        assert names <= {".safetensors", ".json", ".jinja"}, f"saved as {names}"
         twin = type(handle).load(Path(folder) / "model")
     assert weights_digest(handle.module) == weights_digest(twin.module)
     assert torch.equal(_score(handle, s.examples).nll, _score(twin, s.examples).nll)
