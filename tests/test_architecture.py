@@ -20,7 +20,7 @@ CARDS = "mmunlearn.cards"
 LAYERS = [
     {"errors"},
     {"seeds", "settings", "records", "registry", "assets", "atomic", "cache"},
-    {"cards", "tables", "data", "order", "benchmark", "mini"},
+    {"cards", "tables", "data", "order", "benchmark", "mini", "mini_folder", "avatars"},
     {
         "handle",
         "modalities",

@@ -7,10 +7,9 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from mmunlearn.assets import DICEBEAR_CORE, DICEBEAR_STYLES
+from mmunlearn.avatars.looks import GREY, Look
+from mmunlearn.avatars.persons import Colour, Person
 from mmunlearn.errors import UserError
-
-from .looks import GREY, Look
-from .persons import Colour, Person
 
 if TYPE_CHECKING:
     from PIL.Image import Image
