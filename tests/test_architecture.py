@@ -37,7 +37,7 @@ LAYERS = [
     },
     {"signals", "intervals", "roc", "divergence"},
     {"bank"},
-    {"run", "engine", "forget_updates"},
+    {"run", "engine", "forget_updates", "objective"},
     {"methods", "attacks", "judges", "metrics"},
     {"evaluate", "flags", "manifest", "model_cache", "report", "pipeline", "grid", "launchers", "reproduce", "verbs"}
     | {"attack_stage", "shadows", "representation"},
