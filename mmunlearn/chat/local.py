@@ -142,7 +142,7 @@ class LocalChat(ChatModel):
         return [text.strip() for text in tokenizer.batch_decode(new, skip_special_tokens=True)]
 
 
-class _explained:  # noqa: N801
+class _explained:
     """Turns what transformers raises about a model that it cannot find or read into a UserError."""
 
     def __init__(self, model: str):

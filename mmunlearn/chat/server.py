@@ -159,7 +159,7 @@ class ServerChat(ChatModel):
         except openai.APIConnectionError as error:
             raise UserError(
                 f"{self.settings.base_url}: the server cannot be reached ({type(error.__cause__ or error).__name__}).\n"
-                "What was graded is kept. Start the server or correct backend.base_url, then run the same command again."
+                "What was answered is kept. Start the server, or correct backend.base_url, and run the command again."
             ) from None
         except Exception:  # it speaks, so it is there; what it says here does not matter
             return

@@ -65,6 +65,7 @@ class Judge(ABC):
     # Of the contract checks: settings, and responses with the label that each must get (at least two labels).
     check_settings: ClassVar[Mapping[str, Any]] = {}
     samples: ClassVar[tuple["Sample", ...]] = ()
+    check_needs: ClassVar[str] = ""  # an optional package without which the checks are skipped
 
     def __init__(self, config: Settings | Mapping[str, Any] | None = None):
         if config is None or isinstance(config, Mapping):
