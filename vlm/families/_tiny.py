@@ -62,7 +62,7 @@ def chat(open_: str, close: str, image: str, *, head: str = "", roles: Mapping[s
     names = {"system": "system", "user": "user", "assistant": "assistant"} | dict(roles or {})
     table = "{% set names = " + repr(names) + " %}"
     turn = open_.replace("{role}", "{{ names[m['role']] }}")
-    reply = open_.replace("{role}", names["assistant"])
+    reply = open_.replace("{role}", names["assistant"]).rstrip(" ")
     return (
         table + head + "{% for m in messages %}" + turn
         + "{% for c in m['content'] %}{% if c['type'] == 'image' %}" + image

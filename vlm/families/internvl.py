@@ -1,10 +1,13 @@
 """InternVL in its transformers form: every tile is a row of the tower's batch."""
 
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
+from torch import Tensor, nn
+
 from . import _tiny
-from .base import Family
+from .llava import Llava
 
 NAMED = {
     "start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>",
@@ -12,11 +15,22 @@ NAMED = {
 }  # fmt: skip
 
 
-class InternVl(Family):
+class InternVl(Llava):
     """InternVLForConditionalGeneration: pixel_values (tile, channel, height, width) of all pictures."""
 
     types = ("internvl",)
-    separable = False
+
+    def encode(self, model: nn.Module, pixels: Tensor) -> Tensor:
+        """The hidden layer that the projector reads; -1 is the normalised last one."""
+        if self._layers(model) != [-1]:
+            return super().encode(model, pixels)
+        return self.tower(model)(pixels).last_hidden_state
+
+    def served(self, model: nn.Module, features: Tensor) -> Any:
+        """An output that holds just that layer."""
+        if self._layers(model) != [-1]:
+            return super().served(model, features)
+        return SimpleNamespace(last_hidden_state=features)
 
 
 def tiny(architecture: Mapping[str, Any]) -> tuple[Any, Any]:

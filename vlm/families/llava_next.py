@@ -1,17 +1,33 @@
-"""LLaVA 1.6 (LLaVA-NeXT): tiles of the picture beside a small whole one, padded to the same number of tiles."""
+"""LLaVA 1.6 (LLaVA-NeXT): tiles of the picture beside a small whole one."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from torch import Tensor, nn
+
 from . import _tiny
-from .base import Family
+from .base import Picture
+from .llava import Llava
 
 
-class LlavaNext(Family):
-    """LlavaNextForConditionalGeneration: pixel_values (picture, tile, channel, height, width) and image_sizes."""
+class LlavaNext(Llava):
+    """LlavaNextForConditionalGeneration: the tiles of all pictures in a row, (tile, channel, height, width), and
+    image_sizes, from which the model tells whose they are."""
 
     types = ("llava_next",)
-    separable = False
+
+    def picture(self, processor: Any, image: Any) -> Picture:
+        """Tiles as the first axis: they need no padding to the batch's largest number."""
+        made = super().picture(processor, image)
+        return Picture({**made.tensors, self.pixels: made.tensors[self.pixels][0]}, made.ids)
+
+    def stand_in(self, features: Sequence[Tensor]) -> Tensor:
+        """(tile, 1, token, width): the model asks for four axes."""
+        return super().stand_in(features)[:, None]
+
+    def served(self, model: nn.Module, features: Tensor) -> Any:
+        """As LLaVA."""
+        return super().served(model, features[:, 0])
 
 
 def tiny(architecture: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -41,6 +57,6 @@ def tiny(architecture: Mapping[str, Any]) -> tuple[Any, Any]:
     processor = LlavaNextProcessor(
         image_processor=pictures, tokenizer=tk, patch_size=sizes["vision"]["patch_size"], image_token="<image>",
         vision_feature_select_strategy="default", num_additional_image_tokens=1,
-        chat_template=_tiny.chat("{role}: ", "", "<image>\n", roles={"user": "USER", "assistant": "ASSISTANT"}),
+        chat_template=_tiny.chat("{role}: ", " ", "<image>\n", roles={"user": "USER", "assistant": "ASSISTANT"}),
     )  # fmt: skip
     return LlavaNextForConditionalGeneration(config), processor

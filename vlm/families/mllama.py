@@ -1,21 +1,58 @@
 """Mllama (Llama 3.2 Vision): pictures enter by cross-attention, whose mask follows the picture's place in the text."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
+import torch
+from torch import Tensor, nn
+
 from . import _tiny
-from .base import Family
+from .base import Family, Picture
 
 MARKS = ["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|image|>", "<|python_tag|>"]
 
 
 class Mllama(Family):
-    """MllamaForConditionalGeneration."""
+    """MllamaForConditionalGeneration: pixel_values (picture, 1, tile, …) with aspect_ratio_ids and aspect_ratio_mask.
+
+    A text without a picture skips the cross-attention; beside one with a picture it would attend to all of a blank
+    picture instead (the model's full rows are unmasked), so the two never share a forward pass.
+    """
 
     types = ("mllama",)
     tower_path = "model.vision_model"
-    separable = False
     mixed = False
+
+    def picture(self, processor: Any, image: Any) -> Picture:
+        """Its tiles, padded to the processor's maximum; one token stands for it."""
+        made = processor.image_processor(images=image, return_tensors="pt")
+        tiles = made.pop("num_tiles")
+        place = self.placeholder_id(processor)
+        return Picture(dict(made), (place,), {"tiles": int(tiles[0][0])})
+
+    def batch(self, pictures: Sequence[Picture | None], ids: Tensor, attention: Tensor) -> dict[str, Tensor]:
+        """And cross_attention_mask (row with a picture, token, 1, tile): 1 from the picture's token on."""
+        made = super().batch(pictures, ids, attention)
+        rows = [(row, picture) for row, picture in enumerate(pictures) if picture is not None]
+        if not rows:
+            return made
+        mask = torch.zeros(len(rows), ids.shape[1], 1, made["aspect_ratio_mask"].shape[-1], dtype=torch.long)
+        for k, (row, picture) in enumerate(rows):
+            since = (ids[row] == picture.ids[0]).long().cumsum(0) * attention[row]
+            mask[k, since > 0, 0, : picture.facts["tiles"]] = 1
+        return {**made, "cross_attention_mask": mask}
+
+    def features(self, model: nn.Module, pictures: Sequence[Picture]) -> list[Tensor]:
+        """The tower's output, (1, 1, tile, token, width) each."""
+        tower, weight = self.tower(model), self.tower_parameters(model)[0]
+        given = {name: tensor.to(weight.device) for name, tensor in self.joined(pictures).items()}
+        given[self.pixels] = given[self.pixels].to(weight.dtype)
+        return list(tower(**given).last_hidden_state.split(1))
+
+    def served(self, model: nn.Module, features: Tensor) -> Any:
+        """An output that holds it."""
+        return SimpleNamespace(last_hidden_state=features)
 
 
 def tiny(architecture: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -36,7 +73,6 @@ def tiny(architecture: Mapping[str, Any]) -> tuple[Any, Any]:
     v["vision_output_dim"] = v["hidden_size"] * (1 + len(v["intermediate_layers_indices"]))
     config = MllamaConfig(
         vision_config=MllamaVisionConfig(**v),
-        # The head leaves out the picture's token, which is the last row of the embeddings.
         text_config=MllamaTextConfig(vocab_size=len(tk), **_tiny.special_ids(tk), **sizes["text"]),
         image_token_index=tk.convert_tokens_to_ids("<|image|>"),
     )  # fmt: skip
@@ -49,4 +85,8 @@ def tiny(architecture: Mapping[str, Any]) -> tuple[Any, Any]:
             "<|start_header_id|>{role}<|end_header_id|>\n\n", "<|eot_id|>", "<|image|>", head="{{ bos_token }}"
         ),
     )
-    return MllamaForConditionalGeneration(config), processor
+    model = MllamaForConditionalGeneration(config)
+    for name, gate in model.named_parameters():
+        if name.endswith(("attn_gate", "mlp_gate")):  # zero gates would hide the picture
+            nn.init.ones_(gate)
+    return model, processor

@@ -1,17 +1,39 @@
 """PaliGemma: picture and question are read in both directions, the answer from left to right."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
+import torch
+from torch import Tensor, nn
+
 from . import _tiny
-from .base import Family
+from .base import Family, Picture
 
 
 class PaliGemma(Family):
-    """PaliGemmaForConditionalGeneration."""
+    """PaliGemmaForConditionalGeneration: token_type_ids are 0 in the part read in both directions, 1 in the answer."""
 
     types = ("paligemma",)
-    separable = False
+    template = "paligemma"
+
+    def picture(self, processor: Any, image: Any) -> Picture:
+        """The picture's tokens alone; the processor would put the text's first and last mark behind them."""
+        made = processor.image_processor(images=image, return_tensors="pt")
+        ids = (self.placeholder_id(processor),) * processor.image_seq_length
+        return Picture({self.pixels: made[self.pixels]}, ids)
+
+    def text(self, ids: Sequence[int], start: int, picture: Picture | None) -> dict[str, Tensor]:
+        """token_type_ids of one text."""
+        return {"token_type_ids": (torch.arange(len(ids)) >= start).long()}
+
+    def encode(self, model: nn.Module, pixels: Tensor) -> Tensor:
+        """The tower's last hidden state."""
+        return self.tower(model)(pixels).last_hidden_state
+
+    def served(self, model: nn.Module, features: Tensor) -> Any:
+        """An output that holds it."""
+        return SimpleNamespace(last_hidden_state=features)
 
 
 def tiny(architecture: Mapping[str, Any]) -> tuple[Any, Any]:

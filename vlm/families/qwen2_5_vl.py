@@ -1,9 +1,14 @@
 """Qwen2.5-VL: Qwen2-VL with window attention in its tower."""
 
-from collections.abc import Mapping
+import importlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
+from torch import Tensor, nn
+
 from . import _qwen
+from .base import Picture
 from .qwen2_vl import ROPE
 
 
@@ -11,6 +16,26 @@ class Qwen25Vl(_qwen.Qwen):
     """Qwen2_5_VLForConditionalGeneration."""
 
     types = ("qwen2_5_vl",)
+
+    def features(self, model: nn.Module, pictures: Sequence[Picture]) -> list[Tensor]:
+        """Patches in the order of the picture; the tower hands them to its merger window by window."""
+        tower: Any = self.tower(model)
+        kept = []
+        for picture, patches in zip(pictures, super().features(model, pictures), strict=True):
+            groups = patches.view(-1, tower.spatial_merge_size**2, patches.shape[-1])
+            order = torch.as_tensor(_windows(tower, picture.tensors["image_grid_thw"]), device=patches.device)
+            kept.append(groups[order.argsort()].flatten(0, 1))
+        return kept
+
+
+def _windows(tower: Any, grid: Tensor) -> Any:
+    """Order in which the tower reads groups of patches (in older transformers a method of the tower)."""
+    if hasattr(tower, "get_window_index"):
+        return tower.get_window_index(grid)[0]
+    module = importlib.import_module(type(tower).__module__)
+    return module.get_vision_window_index(
+        grid, spatial_merge_size=tower.spatial_merge_size, window_size=tower.window_size, patch_size=tower.patch_size
+    )[0]
 
 
 def tiny(architecture: Mapping[str, Any]) -> tuple[Any, Any]:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from torch import nn
+
 from . import _qwen
 from .qwen2_vl import ROPE
 
@@ -11,6 +13,11 @@ class Qwen3Vl(_qwen.Qwen):
     """Qwen3VLForConditionalGeneration."""
 
     types = ("qwen3_vl",)
+
+    def projector_paths(self, model: nn.Module) -> list[str]:
+        """The merger, and one more for each layer that DeepStack takes."""
+        layers = model.get_submodule(f"{self.tower_path}.deepstack_merger_list")
+        return [self.projector_path, *(f"{self.tower_path}.deepstack_merger_list.{i}" for i in range(len(layers)))]
 
 
 def tiny(architecture: Mapping[str, Any]) -> tuple[Any, Any]:
