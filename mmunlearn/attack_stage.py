@@ -128,7 +128,8 @@ def attack_run(
     from mmunlearn.pipeline import read_settings
 
     settings, options = read_settings(path), options or AttackOptions()
-    stages = [make_stage(_with_bank(wanted, path, settings.modality, options), settings.modality, options)
+    banks: dict[bool, Path] = {}
+    stages = [make_stage(_with_bank(wanted, path, settings.modality, options, banks), settings.modality, options)
               for wanted in attacks]  # fmt: skip
     with Run.open(path, settings) as run:
         target = open_target(path)
@@ -136,8 +137,13 @@ def attack_run(
         return [run_stage(stage, target, run, control=other, fresh=fresh) for stage in stages]
 
 
-def _with_bank(wanted: str | Mapping[str, Any], path: Path, modality: str, options: AttackOptions) -> dict[str, Any]:
-    """`wanted` as a mapping, with the path of a bank where its attack needs one and names none."""
+def _with_bank(
+    wanted: str | Mapping[str, Any], path: Path, modality: str, options: AttackOptions, banks: dict[bool, Path]
+) -> dict[str, Any]:
+    """`wanted` as a mapping, with the path of a bank where its attack needs one and names none.
+
+    banks: those of this command, by whether they are unlearned; one more is kept there.
+    """
     content = {"name": wanted} if isinstance(wanted, str) else dict(wanted)
     cls: Any = registry.load("attacks", content.get("name", ""), modality)
     if not getattr(cls, "needs_bank", False) or content.get("bank"):
@@ -150,8 +156,10 @@ def _with_bank(wanted: str | Mapping[str, Any], path: Path, modality: str, optio
         )
     from mmunlearn.shadows import run_bank
 
-    bank = run_bank(path, models=options.shadows, unlearn=cls.needs_unlearned_bank)
-    return content | {"bank": str(bank)}
+    unlearned = cls.needs_unlearned_bank
+    if unlearned not in banks:
+        banks[unlearned] = run_bank(path, models=options.shadows, unlearn=unlearned)
+    return content | {"bank": str(banks[unlearned])}
 
 
 def make_stage(wanted: str | Mapping[str, Any], modality: str, options: AttackOptions) -> Stage:
