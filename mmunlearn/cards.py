@@ -36,22 +36,42 @@ class SplitFacts(Settings):
     role: Literal["forget", "retain", "train", "holdout", "unseen", "utility"]
     what: str
     count: dict[str, int] = Field(default_factory=dict)
+    decoding: dict[str, Any] = Field(default_factory=dict)  # laid over Decoding: max_new_tokens, temperature, fields
     from_: str = Field(alias="from")
 
 
 class EvaluationPlan(Settings):
     """One line of what is measured: cells are named "<name>/<metric>".
 
-    split: whose responses are judged. against: a second split (non-members). metrics: metric names, or mappings
-    {name: …, settings}. attack: an attack whose values become further cells.
+    split: whose responses are judged. against: a second split (non-members). judge: a judge's name, or a mapping
+    {name: …, settings}. metrics: metric names, or mappings {name: …, settings}. attack: an attack whose values become
+    further cells. section: stands for the name in the cells (several plans may share it).
     """
 
     name: str
     split: str = ""
     against: str = ""
-    judge: str = "exact"
+    judge: str | dict[str, Any] = "exact"
     metrics: tuple[str | dict[str, Any], ...] = ()
     attack: dict[str, Any] | None = None
+    section: str = ""
+
+    @field_validator("judge")
+    @classmethod
+    def _judge_named(cls, value: str | dict[str, Any]) -> str | dict[str, Any]:
+        if not isinstance(value, str) and not isinstance(value.get("name"), str):
+            raise ValueError("judge needs a name")
+        return value
+
+    @property
+    def judge_name(self) -> str:
+        """Registered name of the plan's judge."""
+        return self.judge if isinstance(self.judge, str) else self.judge["name"]
+
+    @property
+    def judge_settings(self) -> dict[str, Any]:
+        """Settings of the plan's judge, without its name."""
+        return {} if isinstance(self.judge, str) else {k: v for k, v in self.judge.items() if k != "name"}
 
 
 class Paper(Settings):
@@ -100,6 +120,7 @@ class Row(RowSettings):
 
     title: str
     notes: str = ""
+    editions: tuple[Edition, ...] = ("mini", "full")  # where the row exists (no gold model of a pretrained one, say)
 
     @field_validator("method")
     @classmethod
@@ -128,12 +149,16 @@ class Table(Settings):
 
 
 class EditionFacts(Settings):
-    """Model, training recipe of original and retrained model, and data sizes of one edition."""
+    """Model, training recipe of original and retrained model, and data sizes of one edition.
+
+    unlearn: settings laid over the original when a method starts from it (adapters, frozen parts).
+    """
 
     model: dict[str, Any]
     recipe: dict[str, Any]  # settings of method `retrain`
     data: dict[str, Any] = Field(default_factory=dict)  # the builder's sizes (mini)
     train: dict[str, Any] = Field(default_factory=dict)
+    unlearn: dict[str, Any] = Field(default_factory=dict)
     from_: dict[str, str] = Field(alias="from")
 
 

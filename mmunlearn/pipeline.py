@@ -15,7 +15,7 @@ from pydantic import Field
 from mmunlearn import registry
 from mmunlearn.atomic import new_folder, write_json
 from mmunlearn.benchmark import Benchmark, resolve_root
-from mmunlearn.cards import Edition, EvaluationPlan
+from mmunlearn.cards import Card, Edition, EvaluationPlan
 from mmunlearn.data import Split
 from mmunlearn.engine import accelerator, on_cpu
 from mmunlearn.errors import UserError
@@ -23,6 +23,7 @@ from mmunlearn.evaluate import Comparison, Place, reduce, respond
 from mmunlearn.flags import flags_of
 from mmunlearn.handle import Decoding, Handle, weights_digest
 from mmunlearn.manifest import manifest
+from mmunlearn.methods.base import SPLIT_NEEDS, needed_splits
 from mmunlearn.metrics.base import Value
 from mmunlearn.mini import code_digest
 from mmunlearn.modalities import handle_class, load_handle
@@ -34,11 +35,13 @@ log = logging.getLogger(__name__)
 
 
 class EvaluateSettings(Settings):
-    """What is measured after the method. table: of the card. limit: at most that many examples a split (0: all)."""
+    """What is measured after the method. table: of the card. limit: at most that many examples a split (0: all).
+    decoding: laid over the card's words for each split (max_new_tokens, temperature, a sibling's fields)."""
 
     table: str | None = None
     limit: int = Field(0, ge=0)
     batch_size: int = Field(256, ge=1)
+    decoding: dict[str, Any] = Field(default_factory=dict)
     splits: tuple[str, ...] = ()  # further splits to respond to, for attacks and plots
 
 
@@ -88,7 +91,8 @@ def start_handle(settings: RunSettings, benchmark: Benchmark, run: Path) -> Hand
     """The model that the method receives; a `start` that begins with ".." is taken from the run's own folder."""
     if settings.start is not None:
         start = Path(settings.start)
-        return load_handle(settings.modality, (run / start).resolve() if start.parts[:1] == ("..",) else start)
+        handle = load_handle(settings.modality, (run / start).resolve() if start.parts[:1] == ("..",) else start)
+        return handle.adapted(settings.model)
     model = benchmark.model(settings.edition) | settings.model
     return handle_class(settings.modality)(model, settings.seed)
 
@@ -105,7 +109,7 @@ def execute(
     with Run.open(path, settings, fresh=fresh, main=place.main) as run:
         _barrier(place)  # the main process has made the folder
         handle = _method_stage(run, settings, method, start, data, place)
-        _respond_stage(run, settings, benchmark.card.plans(table), handle, data, place)
+        _respond_stage(run, settings, benchmark.card, benchmark.card.plans(table), handle, data, place)
         if not place.main:
             return {}
         return _results(run, settings, benchmark, data, compare or Comparison())
@@ -121,7 +125,7 @@ def _place(train: TrainSettings) -> Place:
 def _method_stage(
     run: Run, settings: RunSettings, method: Any, start: Handle, data: Mapping[str, Split], place: Place
 ) -> Handle:
-    needed = [name for name in ("forget", "retain", "train", "calibration") if name in data]
+    needed = [name for name in _all_needed(method) if name in data]
     inputs = digest(
         [
             plain(settings.method),
@@ -149,6 +153,11 @@ def _method_stage(
         run.drop_checkpoints()
     _barrier(place)
     return load_handle(settings.modality, run.path / "model", _device(run))
+
+
+def _all_needed(method: Any) -> list[str]:
+    """Splits whose contents decide the method's result; those of SPLIT_NEEDS always, as older runs recorded them."""
+    return needed_splits(method.required() | frozenset(SPLIT_NEEDS))
 
 
 _NUMERIC = {"micro_batch", "precision", "determinism"}  # engine settings that can change a weight's last bits
@@ -203,19 +212,28 @@ def limited(split: Split, limit: int) -> Split:
     return split.subset(range(min(limit, len(split)))) if limit else split
 
 
+def decoding(settings: RunSettings, card: Card, split: str) -> Decoding:
+    """How the responses to a split are made: the card's words for it, the run's over them."""
+    facts = card.splits.get(split)
+    content = dict(facts.decoding) if facts else {}
+    content |= settings.evaluate.decoding
+    known = {key: content.pop(key) for key in ("max_new_tokens", "temperature") if key in content}
+    return Decoding(batch_size=settings.evaluate.batch_size, fields=content, **known)
+
+
 def _respond_stage(
     run: Run,
     settings: RunSettings,
+    card: Card,
     plans: tuple[EvaluationPlan, ...],
     handle: Handle,
     data: Mapping[str, Split],
     place: Place,
 ) -> None:
-    how = Decoding(batch_size=settings.evaluate.batch_size)
     for name in wanted_splits(plans, settings):
         if name not in data:
             raise UserError(f"evaluate: split {name!r} is not in this data. Splits: {', '.join(data)}.")
-        respond(run, handle, limited(data[name], settings.evaluate.limit), how, place)
+        respond(run, handle, limited(data[name], settings.evaluate.limit), decoding(settings, card, name), place)
 
 
 def _results(

@@ -60,7 +60,8 @@ def run_name(row: str, seed: int) -> str:
 def run_settings(card: Card, plan: Plan, row: str, seed: int) -> dict[str, Any]:
     """Settings of one run of the table, as they go into its config.yaml."""
     table = card.pick_table(plan.table)
-    start = None if card.rows[row].method["name"] == "retrain" else f"../{run_name('original', seed)}"
+    fresh = row == "original" or card.rows[row].method["name"] == "retrain"
+    start = None if fresh else f"../{run_name('original', seed)}"
     settings = {
         "modality": card.modality,
         "benchmark": {"name": card.name, **card.tables[table].benchmark},
@@ -69,7 +70,7 @@ def run_settings(card: Card, plan: Plan, row: str, seed: int) -> dict[str, Any]:
         "row": row,
         "seed": seed,
         "start": start,
-        "model": card.model(table, plan.edition),
+        "model": card.model(table, plan.edition) if start is None else dict(card.editions[plan.edition].unlearn),
         "method": card.method(row, table, plan.edition, plan.preset),
         "train": card.editions[plan.edition].train,
         "evaluate": {"table": table, "limit": plan.limit},
@@ -86,6 +87,8 @@ def jobs(card: Card, plan: Plan) -> list[JobSpec]:
     # Originals and retrained models first: everything else waits for them.
     ordered = [row for row in rows if row in ALWAYS] + [row for row in rows if row not in ALWAYS]
     for row in ordered:
+        if plan.edition not in card.rows[row].editions:
+            continue
         for seed in range(plan.seeds):
             name = run_name(row, seed)
             file = plan.out / "settings" / f"{name}.yaml"
