@@ -40,7 +40,7 @@ LAYERS = [
     {"run", "engine", "forget_updates", "objective"},
     {"methods", "attacks", "judges", "metrics"},
     {"evaluate", "flags", "manifest", "model_cache", "report", "pipeline", "grid", "launchers", "reproduce", "verbs"}
-    | {"attack_stage", "shadows", "representation"},
+    | {"attack_stage", "attack_target", "shadows", "representation"},
     {"testing", "cli", "processes", "__main__"},
 ]
 WITHOUT_TORCH = ("errors", "settings", "seeds", "registry", "records")
