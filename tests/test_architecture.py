@@ -23,7 +23,7 @@ LAYERS = [
     {"cards", "tables", "data", "order", "benchmark", "mini"},
     {
         "handle", "modalities", "losses", "importance", "reference", "checkpoint", "synced_norm", "phases", "feed",
-        "step_sums", "per_sample",
+        "step_sums", "per_sample", "precision",
     },
     {"signals", "intervals", "roc", "divergence"},
     {"bank"},
