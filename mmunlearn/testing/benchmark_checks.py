@@ -48,6 +48,7 @@ def checks(cls: type[Benchmark]) -> list[Check]:
     tests: dict[str, Callable[[], None]] = {
         "card": lambda: _card(cls),
         "unknown setting refused": lambda: _unknown_setting(cls),
+        "unknown mini size refused": lambda: _unknown_size(cls),
         "rows can be made": lambda: _rows(cls),
         "tables name cells that are measured": lambda: _tables(cls),
         "builder is deterministic": lambda: _builder(cls),
@@ -89,6 +90,18 @@ def _unknown_setting(cls: type[Benchmark]) -> None:
         assert "no_such_setting" in str(error)
     else:
         raise AssertionError("an unknown setting was accepted")
+
+
+def _unknown_size(cls: type[Benchmark]) -> None:
+    """A wrong key in the card's `editions.mini.data` is the user's mistake, told before anything is written."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            cls().build_mini(Path(folder), 0, {"no_such_size": 1})
+        except UserError as error:
+            assert "no_such_size" in str(error), str(error)
+        else:
+            raise AssertionError("an unknown size was accepted")
+        assert not any(Path(folder).iterdir()), "something was written before the sizes were checked"
 
 
 def _rows(cls: type[Benchmark]) -> None:
