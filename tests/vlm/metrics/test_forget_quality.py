@@ -7,6 +7,7 @@ import pytest
 from mmunlearn.vlm.metrics.forget_quality import ForgetQuality
 from mmunlearn.vlm.metrics.model_utility import ModelUtility
 
+from mmunlearn.cards import read_card
 from mmunlearn.metrics.base import Sight, Value
 from mmunlearn.metrics.ks_log_p import KsLogP
 from mmunlearn.records import Rows
@@ -84,3 +85,18 @@ def test_without_the_original_there_is_no_scale():
     known = cells(forget__ks_log_p=-1.0, forget__keyword_recall=0.1, forget__min_k=0.1, forget__ape=0.1)
     assert math.isnan(ForgetQuality().reduce(Sight(NOTHING, cells=known)).value)
     assert ForgetQuality().needs_original and not ForgetQuality({"log_p_min": -26.1}).needs_original
+
+
+@pytest.mark.parametrize(("table", "section"), [("main", ""), ("reference", "released")])
+def test_the_card_holds_the_same_numbers(table, section):
+    paper = read_card("fiubench").tables[table].paper
+    forget, retain, total = (section, f"{section}_retain", f"{section}_all") if section else ("forget", "retain", "all")
+    names = (
+        f"{retain}/rouge_l", "retain/gpt_factuality", f"{retain}/truth_ratio", "utility/accuracy",
+        f"{total}/model_utility", f"{forget}/ks_log_p", f"{forget}/keyword_recall", f"{forget}/min_k",
+        f"{forget}/ape", f"{total}/forget_quality",
+    )  # fmt: skip
+    for row, numbers in TABLE.items():
+        for name, number in zip(names, numbers, strict=True):
+            expected = number if name.endswith("ks_log_p") else number / 100
+            assert expected == pytest.approx(paper.cells[row][name]), (row, name)
