@@ -47,9 +47,9 @@ def siu_items(
     T1: the name asked about the image, a substitute answered; `phrase` is the substitute. T2: whether the concept is in
     the image, "no" (every second time with an invented appearance); `phrase` is the whole answer. T3, without an image:
     a question about the concept, its true fact. T4, without an image: the same about `others` in turn; both keep
-    `phrase` empty. Facts that are fewer than the count are asked again. Tags: part, phrase, names (of the concept, one a
-    line), concept. rephrase: a text model that words the questions of T1 to T4 anew; a reply that is empty or loses a
-    name leaves the question as it was.
+    `phrase` empty. Facts that are fewer than the count are asked again. Tags: part, phrase, names (of the concept, one
+    a line), concept. rephrase: a text model that words the questions of T1 to T4 anew; a reply that is empty or loses
+    a name leaves the question as it was.
 
     Raises UserError when a count needs a fact and no card holds one.
     """
@@ -62,14 +62,15 @@ def siu_items(
     t4 = [(qa, "") for qa in _known(counts.T4, about_others, "the other concepts", book)]
     names = "\n".join(dict.fromkeys((*concept.names, concept.spoken)))
     made = []
+    keep = [*concept.names, *(other.name for other in others)]
     for part, group in zip(PARTS, (t1, t2, t3, t4), strict=True):
-        keep = [*concept.names, *(other.name for other in others)]
+        shown = image if part in ("T1", "T2") else None
         for number, (qa, phrase) in enumerate(group):
             question = qa.question if rephrase is None else rephrased(qa.question, keep, rephrase)
             made.append(
                 Example(
-                    id=f"mmubench/siu/{concept.slug}/{part}/{number:02d}", image=image if part in ("T1", "T2") else None,
-                    prompt=question, target=qa.answer,
+                    id=f"mmubench/siu/{concept.slug}/{part}/{number:02d}", image=shown, prompt=question,
+                    target=qa.answer,
                     tags={"part": part, "phrase": phrase, "names": names, "concept": concept.slug, "kind": qa.kind},
                 )
             )  # fmt: skip
@@ -83,8 +84,10 @@ def rephrased(question: str, keep: Iterable[str], model: Completer) -> str:
         f"Rephrase the question. Keep every name. Answer with the new question alone.\nQuestion: {question}"
     )
     lines = [line.strip().strip('"') for line in reply.splitlines() if line.strip()]
-    lost = [name for name in keep if name.lower() in question.lower() and lines and name.lower() not in lines[0].lower()]
-    return question if not lines or lost else lines[0]
+    if not lines:
+        return question
+    held = [name.lower() for name in keep if name.lower() in question.lower()]
+    return lines[0] if all(name in lines[0].lower() for name in held) else question
 
 
 def _denials(book: Book, concept: Concept, count: int) -> list[QA]:

@@ -1,7 +1,8 @@
 """Reader of the released slice of MMUBench (one concept): traindon/, testdon/, finetunedata/ and evaldata/.
 
-Source of the layout: SIU folder of jujingliuzy/Unlearning-LLM-papers at 66f7c83 (vlm_fiu_mmu_safe 2.1 and 2.2). Paths in
-its files are those of the authors' machine, so pictures are found by file name. Ids repeat there; ours count the items.
+Source of the layout: SIU folder of jujingliuzy/Unlearning-LLM-papers at 66f7c83 (vlm_fiu_mmu_safe 2.1 and 2.2).
+Paths in its files are those of the authors' machine, so pictures are found by file name. Ids repeat there; ours count
+the items.
 """
 
 import json

@@ -137,9 +137,8 @@ class Mmubench(Benchmark):
         for slug in chosen:
             if slug not in able:
                 known = [folders[other].concept.name for other in able]
-                raise UserError(
-                    f"benchmark.concepts: no pictures of {book[slug].name!r} to forget. {near_miss(book[slug].name, known)}"
-                )
+                name = book[slug].name
+                raise UserError(f"benchmark.concepts: no pictures of {name!r} to forget. {near_miss(name, known)}")
         if not chosen:
             raise UserError("benchmark.concepts: is empty. Name a concept, or say how many.")
         return chosen
@@ -183,7 +182,8 @@ class Mmubench(Benchmark):
 
     # ---- what is asked --------------------------------------------------------------------------------------------
     def _recognition(self, book: Book, folder: _Folder, split: str, most: int | None = None) -> list[Example]:
-        """Each held-out picture (or the first `most`) with questions for the name (with the choices that C-Dis scores) and of presence."""
+        """Each held-out picture (or the first `most`) with questions for the name (with the choices that C-Dis scores)
+        and of presence."""
         made = []
         for place, picture in enumerate(folder.heldout[:most]):
             turns = range(place * self.config.names, (place + 1) * self.config.names)
