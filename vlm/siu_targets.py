@@ -60,7 +60,7 @@ def siu_items(
     t3 = [(qa, "") for qa in _known(counts.T3, items.facts(concept), f"concept {concept.name!r}", book)]
     about_others = _in_turn(items.facts(other) for other in others if other.slug != concept.slug)
     t4 = [(qa, "") for qa in _known(counts.T4, about_others, "the other concepts", book)]
-    names = "\n".join(dict.fromkeys((*concept.names, concept.spoken)))
+    names = "\n".join(concept.names)
     made = []
     keep = [*concept.names, *(other.name for other in others)]
     for part, group in zip(PARTS, (t1, t2, t3, t4), strict=True):
