@@ -1,4 +1,4 @@
-"""Dual-masked divergence of SIU: a KL to the original from which specified tokens and a name's vocabulary are left out."""
+"""Dual-masked divergence of SIU: a KL to the original without specified tokens and without the words of a name."""
 
 import torch
 from jaxtyping import Bool, Float
