@@ -43,16 +43,35 @@ class SplitFacts(Settings):
 class EvaluationPlan(Settings):
     """One line of what is measured: cells are named "<name>/<metric>".
 
-    split: whose responses are judged. against: a second split (non-members). metrics: metric names, or mappings
-    {name: …, settings}. attack: an attack whose values become further cells.
+    split: whose responses are judged. against: a second split (non-members). judge: a judge's name, or a mapping
+    {name: …, settings}. metrics: metric names, or mappings {name: …, settings}. attack: an attack whose values become
+    further cells. section: stands for the name in the cells (several plans may share it).
     """
 
     name: str
     split: str = ""
     against: str = ""
-    judge: str = "exact"
+    judge: str | dict[str, Any] = "exact"
     metrics: tuple[str | dict[str, Any], ...] = ()
     attack: dict[str, Any] | None = None
+    section: str = ""
+
+    @field_validator("judge")
+    @classmethod
+    def _judge_named(cls, value: str | dict[str, Any]) -> str | dict[str, Any]:
+        if not isinstance(value, str) and not isinstance(value.get("name"), str):
+            raise ValueError("judge needs a name")
+        return value
+
+    @property
+    def judge_name(self) -> str:
+        """Registered name of the plan's judge."""
+        return self.judge if isinstance(self.judge, str) else self.judge["name"]
+
+    @property
+    def judge_settings(self) -> dict[str, Any]:
+        """Settings of the plan's judge, without its name."""
+        return {} if isinstance(self.judge, str) else {k: v for k, v in self.judge.items() if k != "name"}
 
 
 class Paper(Settings):

@@ -72,7 +72,7 @@ def _card(cls: type[Benchmark]) -> None:
     for table in card.tables:
         for plan in card.plans(table):
             assert not plan.split or plan.split in card.splits, f"{plan.name} names {plan.split}, which the card lacks"
-            registry.find("judges", plan.judge, card.modality)
+            registry.load("judges", plan.judge_name, card.modality)(plan.judge_settings)
             for wanted in plan.metrics:
                 assert registry.load("metrics", metric_name(wanted), card.modality)
 
