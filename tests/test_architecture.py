@@ -35,7 +35,7 @@ LAYERS = [
         "per_sample",
         "token_stats",
     },
-    {"signals", "intervals", "roc", "divergence"},
+    {"token_signals", "signals", "intervals", "roc", "divergence"},
     {"bank"},
     {"run", "engine", "forget_updates", "objective"},
     {"methods", "attacks", "judges", "metrics"},
