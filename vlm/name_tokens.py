@@ -32,21 +32,26 @@ def name_tokens(names: Iterable[str], encode: Encode, decode: Decode, *, referen
     return frozenset(found)
 
 
-def spans(ids: Sequence[int], decode: Decode) -> list[tuple[int, int]]:
-    """Where each token stands in `decode(ids)`: (start, end) in characters."""
+def pieces(ids: Sequence[int], decode: Decode) -> list[str]:
+    """The text of each token, so that they join to `decode(ids)`; a token that does not complete a character has none,
+    the character belongs to the token that does."""
     found, before = [], ""
     for end in range(1, len(ids) + 1):
         text = decode(ids[:end])
-        # A character that is not complete yet decodes to a replacement mark and belongs to the tokens that follow too.
-        found.append((min(len(before.rstrip("\ufffd")), len(text)), len(text)))
-        before = text
+        whole = text if end == len(ids) else text.rstrip("\ufffd")
+        found.append(whole[len(before) :])
+        before = whole if len(whole) > len(before) else before
     return found
 
 
-def inside(ids: Sequence[int], phrase: str, decode: Decode) -> list[bool] | None:
-    """For each token whether it overlaps an occurrence of `phrase` (whatever the case); None when there is none."""
-    text = decode(ids)
-    places = [match.span() for match in re.finditer(re.escape(phrase), text, re.IGNORECASE)] if phrase else []
-    if not places:
-        return None
-    return [any(start < b and a < end for a, b in places) for start, end in spans(ids, decode)]
+def inside(parts: Sequence[str], phrases: Iterable[str]) -> list[bool]:
+    """For each token's text whether it overlaps one of the phrases in the whole text, whatever the case."""
+    text = "".join(parts)
+    places = [m.span() for p in phrases if p for m in re.finditer(re.escape(p), text, re.IGNORECASE)]
+    found, start = [], 0
+    for part in parts:
+        end = start + len(part)
+        # A token without text of its own lies where the next one starts.
+        found.append(any(start < b and a < max(end, start + 1) for a, b in places))
+        start = end
+    return found

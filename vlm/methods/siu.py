@@ -17,7 +17,7 @@ from mmunlearn.methods.base import GradientMethod, Need, Optimiser, Phase, Step,
 
 from ..dual_masked_kl import dual_masked_kl, masked_cross_entropy, name_mass
 from ..handle import VlmHandle
-from ..name_tokens import inside, name_tokens
+from ..name_tokens import inside, name_tokens, pieces
 
 
 class Siu(GradientMethod):
@@ -87,7 +87,7 @@ class Siu(GradientMethod):
         # Cached records are padded to the widest batch that they came from.
         teacher = need_logits(self._original.score(batch), self.name())[:, : student.shape[1]]
         vocabulary = self._vocabulary(batch, student)
-        tokens = self._mask(batch, scored, teacher, vocabulary)
+        tokens = self._mask(batch, scored, teacher)
         measure = dual_masked_kl if self.config.form == "paper" else masked_cross_entropy
         value = measure(teacher, student, tokens, vocabulary).sum()
         count = tokens.sum().to(value.dtype)
@@ -104,12 +104,12 @@ class Siu(GradientMethod):
         answer, phrase = list(ids[start:]), example.tags.get("phrase", "")
         if not phrase or self.config.token_mask not in ("phrase", "both"):
             return [True] * len(answer)
-        dropped = inside(answer, phrase, decode)
-        if dropped is None:
+        dropped = inside(pieces(answer, decode), [phrase])
+        if not any(dropped):
             raise UserError(f"{example.id}: its phrase {phrase!r} does not stand in its answer {example.target!r}.")
         return [not drop for drop in dropped]
 
-    def _mask(self, batch: Batch, scored: Scored, teacher: Tensor, vocabulary: Tensor) -> Tensor:
+    def _mask(self, batch: Batch, scored: Scored, teacher: Tensor) -> Tensor:
         assert scored.mask is not None
         mask = torch.zeros_like(scored.mask)
         for row, name in enumerate(batch.ids):
