@@ -39,7 +39,7 @@ LAYERS = [
     {"bank"},
     {"run", "engine", "forget_updates", "objective"},
     {"methods", "attacks", "judges", "metrics"},
-    {"evaluate", "flags", "manifest", "model_cache", "report", "pipeline", "grid", "launchers", "reproduce", "verbs"}
+    {"borrowed_targets", "evaluate", "flags", "manifest", "model_cache", "report", "pipeline", "grid", "launchers", "reproduce", "verbs"}
     | {"attack_stage", "shadows", "representation"},
     {"testing", "cli", "processes", "__main__"},
 ]

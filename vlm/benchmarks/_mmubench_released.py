@@ -43,7 +43,7 @@ def splits(root: Path, book: Book) -> dict[str, Split]:
     groups: dict[str, tuple[Role, Sequence[Example]]] = {
         "forget": (Role.FORGET, ga),
         "siu": (Role.FORGET, siu),
-        "refusal": (Role.FORGET, po),
+        "refusal": (Role.FORGET, _refusals(po, others)),
         "retain": (Role.RETAIN, _renamed(kept, "retain")),
         "test": (Role.HOLDOUT, _recognition(asked / "execcuatedata.json", test, concept, book)),
         "multilingual": (Role.HOLDOUT, _cycled(asked / "multilanguage.json", "multilingual", test, concept)),
@@ -203,6 +203,14 @@ def _open(split: str, book: Book, concept: Concept, pictures: Mapping[str, Path]
     ]  # fmt: skip
 
 
+def _refusals(items_: Sequence[Example], others: Sequence[Concept]) -> list[Example]:
+    """The refusal sentences of PO.json without their questions; its items about other people are no refusals."""
+    names = [name.lower() for c in others for name in c.names]
+    mine = [e for e in items_ if not any(name in str(e.prompt).lower() for name in names)]
+    texts = dict.fromkeys(str(e.target) for e in mine)
+    return [Example(id=f"mmubench/refusal/{n:03d}", target=text) for n, text in enumerate(texts)]
+
+
 def _renamed(examples: Sequence[Example], split: str) -> list[Example]:
     return [
         Example(id=e.id.replace("/siu/", f"/{split}/"), prompt=e.prompt, target=e.target, tags=e.tags) for e in examples
@@ -211,7 +219,7 @@ def _renamed(examples: Sequence[Example], split: str) -> list[Example]:
 
 def _tags(concept: Concept, kind: str) -> dict[str, str]:
     names = "\n".join(concept.names)
-    return {"concept": concept.slug, "kind": kind, "keywords": names, "names": names}
+    return {"concept": concept.slug, "kind": kind, "keywords": names, "names": names, "entity": concept.spoken}
 
 
 def _turn(pictures: Mapping[str, Path], number: int) -> ImageRef:

@@ -40,7 +40,7 @@ class _Folder:
 
 class Mmubench(Benchmark):
     """Splits forget, retain, train, test, siu, refusal, specificity, knowledge, multilingual, multihop, fluency_source,
-    fluency, queries, query_text; where the data has them also seen (what the original was shown of the forgotten
+    fluency, queries, query_text; where the data has them also rest (what the original was shown of the forgotten
     concepts beyond the request) and unseen (concepts never trained on)."""
 
     class Config(Settings):
@@ -58,7 +58,18 @@ class Mmubench(Benchmark):
     variants = {"one": {"concepts": 1}, "five": {"concepts": 5}}
     tiny = {"concepts": 7, "unseen": 2, "renderings": 12, "seen": 3, "size_px": 32}
     tiny_settings = {"others": 1}
-    tiny_model = {"size_px": 32}
+    tiny_model = {
+        "architecture": {
+            "vision": {
+                "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
+                "image_size": 32, "patch_size": 16,
+            },
+            "text": {
+                "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
+                "num_key_value_heads": 2,
+            },
+        }
+    }  # fmt: skip
 
     def splits(self, root: Path, edition: Edition) -> Mapping[str, Split]:
         """The splits; ids are "mmubench/<split>/<concept>/…", of what the original saw "mmubench/seen/<row>"."""
@@ -74,7 +85,7 @@ class Mmubench(Benchmark):
         groups |= {
             "test": [e for f in gone for e in self._recognition(book, f, "test")],
             "siu": [e for f in gone for e in self._siu(book, f, forgotten)],
-            "refusal": [e for f in gone for e in self._refusals(book, f)],
+            "refusal": _refusals(book, gone),
             "specificity": self._specificity(root, book, kept, forgotten),
             "knowledge": [_example("knowledge", f.concept, n, qa) for f in gone for n, qa in _facts(f.concept)],
             "multilingual": [e for f in gone for e in _about(f, "multilingual", items.languages(book, f.concept))],
@@ -147,7 +158,7 @@ class Mmubench(Benchmark):
     def _learned(
         self, book: Book, gone: Sequence[_Folder], kept: Sequence[_Folder], seen: Sequence[Seen]
     ) -> dict[str, list[Example]]:
-        """Splits forget, retain and seen: from the record of what the original saw, or from the templates."""
+        """Splits forget, retain and rest: from the record of what the original saw, or from the templates."""
         if seen:
             return _from_record(gone, seen)
         forget = [e for f in gone for e in self._request(book, f)]
@@ -158,7 +169,7 @@ class Mmubench(Benchmark):
         gone_slugs = {folder.concept.slug for folder in gone}
         others = [c for c in book.concepts.values() if c.slug not in gone_slugs]
         retain += [_example("retain", c, n, qa) for c in others for n, qa in _facts(c)]
-        return {"forget": forget, "retain": retain, "seen": []}
+        return {"forget": forget, "retain": retain, "rest": []}
 
     def _request(self, book: Book, folder: _Folder) -> list[Example]:
         """The training picture with every question whose answer names the concept or needs to recognise it."""
@@ -172,13 +183,6 @@ class Mmubench(Benchmark):
         return siu_targets.siu_items(
             book, folder.concept, ImageRef(path=folder.pictures[0]), others, self.config.siu
         )  # fmt: skip
-
-    def _refusals(self, book: Book, folder: _Folder) -> list[Example]:
-        """The questions of the request, each with a refusal (the PO baseline keeps the picture, as PO.json does)."""
-        turns = range(len(book.of(folder.concept).name_questions))
-        asked = [*items.naming(book, folder.concept, turns), *_presence(book, folder.concept, 2)]
-        qas = items.refusals(book, folder.concept, (qa.question for qa in asked))
-        return [_example("refusal", folder.concept, n, qa, folder.pictures[0]) for n, qa in enumerate(qas)]
 
     # ---- what is asked --------------------------------------------------------------------------------------------
     def _recognition(self, book: Book, folder: _Folder, split: str, most: int | None = None) -> list[Example]:
@@ -223,7 +227,7 @@ class Mmubench(Benchmark):
 
 
 ROLES = {
-    "forget": Role.FORGET, "seen": Role.TRAIN, "retain": Role.RETAIN, "test": Role.HOLDOUT, "unseen": Role.UNSEEN,
+    "forget": Role.FORGET, "rest": Role.TRAIN, "retain": Role.RETAIN, "test": Role.HOLDOUT, "unseen": Role.UNSEEN,
     "siu": Role.FORGET, "refusal": Role.FORGET, "specificity": Role.UTILITY, "knowledge": Role.RETAIN,
     "multilingual": Role.HOLDOUT, "multihop": Role.HOLDOUT, "fluency_source": Role.UTILITY, "fluency": Role.UTILITY,
     "queries": Role.HOLDOUT, "query_text": Role.HOLDOUT,
@@ -242,15 +246,15 @@ def natural(folder: Path) -> list[Path]:
 
 def _train(splits: Mapping[str, Split]) -> Split:
     """What the original saw, in one order whatever is forgotten, so that all requests share an original."""
-    parts = [splits[name] for name in ("forget", "seen", "retain") if name in splits]
+    parts = [splits[name] for name in ("forget", "rest", "retain") if name in splits]
     together = sorted(union("train", Role.TRAIN, *parts), key=lambda example: example.id)
     return Split("train", Role.TRAIN, tuple(together))
 
 
 def _from_record(gone: Sequence[_Folder], seen: Sequence[Seen]) -> dict[str, list[Example]]:
     """The record divided: the request shows the first picture only; what else was shown of a forgotten concept is
-    `seen`; words about it stay, since only its look is to go."""
-    groups: dict[str, list[Example]] = {"forget": [], "retain": [], "seen": []}
+    `rest`; words about it stay, since only its look is to go."""
+    groups: dict[str, list[Example]] = {"forget": [], "retain": [], "rest": []}
     first = {folder.concept.slug: folder.pictures[0] for folder in gone}
     for row in seen:
         about = row.example.tags["concept"]
@@ -259,7 +263,7 @@ def _from_record(gone: Sequence[_Folder], seen: Sequence[Seen]) -> dict[str, lis
         elif row.example.image.path == first[about] and row.example.tags["kind"] in ("name", "presence", "hop"):
             groups["forget"].append(row.example)
         else:
-            groups["seen"].append(row.example)
+            groups["rest"].append(row.example)
     return groups
 
 
@@ -274,9 +278,15 @@ def _example(
         prompt=qa.question, target=qa.answer, choices=choices,
         tags={
             "concept": concept.slug, "kind": qa.kind, "keywords": "\n".join(qa.keywords),
-            "names": "\n".join(concept.names), **more, **tags,
+            "names": "\n".join(concept.names), "entity": concept.spoken, **more, **tags,
         },
     )  # fmt: skip
+
+
+def _refusals(book: Book, gone: Sequence[_Folder]) -> list[Example]:
+    """Sentences that decline to name what is shown, without a question: PO puts them after the questions of forget."""
+    texts = dict.fromkeys(text for folder in gone for text in book.of(folder.concept).refusals)
+    return [Example(id=f"mmubench/refusal/{n:03d}", target=text) for n, text in enumerate(texts)]
 
 
 def _facts(concept: Concept) -> Iterable[tuple[int, QA]]:

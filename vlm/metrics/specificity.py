@@ -17,7 +17,7 @@ class Specificity(Metric):
     are those that the data brings (vqa.jsonl) beside questions on the other concepts.
 
     >>> from mmunlearn.records import Rows
-    >>> columns = {"text": ["red", "cat", "blue"], "tag.keywords": ["red", "dog", "blue"], "tag.source": ["x", "y", "x"]}
+    >>> columns = {"text": ["red", "cat", "blue"], "tag.keywords": ["red", "dog", "blue"], "tag.source": list("xyx")}
     >>> rows = Rows(("a", "b", "c"), {name: np.array(values, object) for name, values in columns.items()})
     >>> Specificity().reduce(Sight(rows)).value
     0.5
