@@ -25,7 +25,7 @@ LAYERS = [
         "handle", "modalities", "losses", "importance", "reference", "checkpoint", "synced_norm", "phases", "feed",
         "step_sums", "per_sample", "token_stats",
     },
-    {"signals", "intervals", "roc", "divergence"},
+    {"signals", "intervals", "roc", "divergence", "chat"},
     {"bank"},
     {"run", "engine", "forget_updates"},
     {"methods", "attacks", "judges", "metrics"},
