@@ -18,7 +18,7 @@ FOLDER = Path(__file__).parent / "templates"
 PLACE = re.compile(r"\{(\w+)\}")
 # What models put before the answer itself: quotes, emphasis, "Score:", "The answer is".
 LEAD = (
-    r"\A[\s*_#>\"'`(\[-]*(?:(?:the|this|final|my|overall)\s+)*"
+    r"\A(?:[\s*_#>\"'`(\[]|-\s)*(?:(?:the|this|final|my|overall)\s+)*"
     r"(?:(?:score|rating|grade|answer|verdict|label|result|response|output)\b[\s*_]*(?:is|:|=|\))*)?[\s*_\"'`(\[:]*"
 )
 NUMBER = r"([-+]?\d+(?:\.\d+)?)"
