@@ -5,9 +5,10 @@ layer's weight gradients follow from its inputs and output gradients), torch.fun
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
+from functools import partial
+from typing import Literal, NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -21,6 +22,7 @@ from mmunlearn.handle import Batch, Handle, Scored
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 Rows = Callable[[Scored], Float[Tensor, "row batch"]]
 Power = Literal["squared", "absolute"]
 Way = Literal["auto", "layers", "vmap", "loop"]
@@ -42,43 +44,57 @@ def accumulate(
 
     rows: from a record to differentiable numbers, one column an example, which may depend on that example alone.
     """
+    total = {name: torch.zeros_like(p) for name, p in handle.trainable()}
+    ways = {"layers": _by_layers, "vmap": _by_vmap, "loop": _by_loop}
+    choices = {name: partial(method, handle, rows=rows, power=power) for name, method in ways.items()}
+    for part in in_batches(handle, examples, choices, batch_size=batch_size, way=way):
+        for name, value in part.items():
+            total[name] += value
+    return total
+
+
+def in_batches(
+    handle: Handle, examples: Sequence[Example], ways: Mapping[str, Callable[[Batch], T]], *, batch_size: int, way: Way
+) -> Iterator[T]:
+    """What the first of `ways` that fits the model says about every batch, in evaluation mode; `way` names one."""
     module = handle.module
     training = module.training
     module.eval()
-    total = {name: torch.zeros_like(p) for name, p in handle.trainable()}
-    ways = {"layers": _by_layers, "vmap": _by_vmap, "loop": _by_loop}
     order = list(ways) if way == "auto" else [way]
     try:
         for start in range(0, len(examples), batch_size):
             batch = handle.collate(examples[start : start + batch_size]).to(handle.device)
             while True:
                 try:
-                    part = ways[order[0]](handle, batch, rows, power)
+                    found = ways[order[0]](batch)
                     break
                 except (Unsupported, RuntimeError, ValueError, TypeError, NotImplementedError) as error:
                     if len(order) == 1 or isinstance(error, torch.OutOfMemoryError):
                         raise
                     log.info("Per-example gradients by %s do not fit this model: %s", order.pop(0), error)
-            for name, value in part.items():
-                total[name] += value
+            yield found
     finally:
         module.train(training)
-    return total
 
 
 # ---- one example after another ---------------------------------------------------------------------------------------
 def _by_loop(handle: Handle, batch: Batch, rows: Rows, power: Power) -> dict[str, Tensor]:
+    total = {name: torch.zeros_like(p) for name, p in handle.trainable()}
+    for _, gradients in one_by_one(handle, batch, rows):
+        for name, gradient in gradients.items():
+            total[name] += _powered(gradient, power)
+    return total
+
+
+def one_by_one(handle: Handle, batch: Batch, rows: Rows) -> Iterator[tuple[int, dict[str, Tensor]]]:
+    """(example, gradients by name) of every row of every example; unused parameters are absent."""
     names, parameters = zip(*handle.trainable(), strict=True)
-    total = [torch.zeros_like(p) for p in parameters]
     for i in range(len(batch)):
         values = rows(handle.score(_pick(batch, slice(i, i + 1))))[:, 0]
         for number, value in enumerate(values):
             last = number == len(values) - 1
             gradients = torch.autograd.grad(value, parameters, retain_graph=not last, allow_unused=True)
-            for sum_, gradient in zip(total, gradients, strict=True):
-                if gradient is not None:
-                    sum_ += _powered(gradient, power)
-    return dict(zip(names, total, strict=True))
+            yield i, {name: g for name, g in zip(names, gradients, strict=True) if g is not None}
 
 
 def _pick(batch: Batch, part: slice) -> Batch:
@@ -92,6 +108,15 @@ def _powered(gradient: Tensor, power: Power) -> Tensor:
 
 # ---- vmap over the whole network -------------------------------------------------------------------------------------
 def _by_vmap(handle: Handle, batch: Batch, rows: Rows, power: Power) -> dict[str, Tensor]:
+    total = {name: torch.zeros_like(p) for name, p in handle.trainable()}
+    for block in in_blocks(handle, batch, rows):
+        for name, gradients in block.items():
+            total[name] += _powered(gradients, power).sum((0, 1))
+    return total
+
+
+def in_blocks(handle: Handle, batch: Batch, rows: Rows) -> Iterator[dict[str, Float[Tensor, "batch row ..."]]]:
+    """Every example's gradients by name, for as many examples at once as fit, in the batch's order."""
     from torch.nn.utils.stateless import _reparametrize_module
 
     parameters = {name: p.detach() for name, p in handle.trainable()}
@@ -106,16 +131,37 @@ def _by_vmap(handle: Handle, batch: Batch, rows: Rows, power: Power) -> dict[str
     size = sum(p.numel() * p.element_size() for p in parameters.values()) * height
     chunk = max(1, _CHUNK_BYTES // max(size, 1))
     jacobian = vmap(jacrev(one), in_dims=(None, 0, 0), chunk_size=chunk)
-    total = {name: torch.zeros_like(p) for name, p in parameters.items()}
     for start in range(0, len(batch), chunk):
         part = _pick(batch, slice(start, start + chunk))
-        for name, gradients in jacobian(parameters, part.tensors, part.count).items():
-            total[name] += _powered(gradients, power).sum((0, 1))
-    return total
+        yield jacobian(parameters, part.tensors, part.count)
 
 
 # ---- rules for known layers ------------------------------------------------------------------------------------------
 def _by_layers(handle: Handle, batch: Batch, rows: Rows, power: Power) -> dict[str, Tensor]:
+    total = {name: torch.zeros_like(p) for name, p in handle.trainable()}
+    for name, parameter, gradient in in_layers(handle, batch, rows):
+        if isinstance(gradient, Factors):
+            amount = _products(gradient.inputs, gradient.outputs, power)
+        else:
+            amount = _powered(gradient, power).sum((0, 1))
+        total[name] += amount.view_as(parameter)
+    return total
+
+
+class Factors(NamedTuple):
+    """Per-example gradients of a weight matrix, not multiplied out: row r of example b is outputs[r, b]ᵀ inputs[b]."""
+
+    inputs: Float[Tensor, "batch position inner"]
+    outputs: Float[Tensor, "row batch position outer"]
+
+
+def in_layers(
+    handle: Handle, batch: Batch, rows: Rows
+) -> Iterator[tuple[str, nn.Parameter, Factors | Float[Tensor, "row batch ..."]]]:
+    """(name, parameter, every example's gradient by it) for groups of rows, from one forward; Unsupported without it.
+
+    The gradients lack a graph; a name comes once a group of rows.
+    """
     wanted = {id(p): name for name, p in handle.trainable()}
     layers = [layer for layer in handle.module.modules() if any(id(p) in wanted for p in layer.parameters(False))]
     for layer in layers:
@@ -137,7 +183,6 @@ def _by_layers(handle: Handle, batch: Batch, rows: Rows, power: Power) -> dict[s
         raise Unsupported("a layer is used twice in one forward")
     if any(x.shape[0] != len(batch) or x._version != version for _, x, version, _ in seen):
         raise Unsupported("a layer's input is not kept example by example")
-    total = {name: torch.zeros_like(p) for name, p in handle.trainable()}
     outputs = [output for *_, output in seen]
     for start in range(0, len(values), _ROWS):
         group = values[start : start + _ROWS]
@@ -147,12 +192,10 @@ def _by_layers(handle: Handle, batch: Batch, rows: Rows, power: Power) -> dict[s
             )
             for number, row in enumerate(group)
         ]
-        with torch.no_grad():
-            for (layer, x, _, _), parts in zip(seen, zip(*gradients, strict=True), strict=True):
-                for parameter, amount in _rule(layer, x, torch.stack(parts), power):
-                    if id(parameter) in wanted:
-                        total[wanted[id(parameter)]] += amount.view_as(parameter)
-    return total
+        for (layer, x, _, _), parts in zip(seen, zip(*gradients, strict=True), strict=True):
+            for parameter, gradient in _rule(layer, x.detach(), torch.stack(parts)):
+                if id(parameter) in wanted:
+                    yield wanted[id(parameter)], parameter, gradient
 
 
 def _check(layer: nn.Module) -> None:
@@ -170,12 +213,13 @@ def _check(layer: nn.Module) -> None:
         raise Unsupported(f"no rule for {type(layer).__name__}")
 
 
-def _rule(layer: nn.Module, x: Tensor, g: Tensor, power: Power) -> list[tuple[Tensor, Tensor]]:
-    """(parameter, amount) pairs of one layer. x: inputs (example, …); g: gradients of its output (row, example, …)."""
+@torch.no_grad()
+def _rule(layer: nn.Module, x: Tensor, g: Tensor) -> list[tuple[nn.Parameter, Factors | Tensor]]:
+    """(parameter, gradients) of a layer. x: its inputs (example, …); g: gradients by its output (row, example, …)."""
     if isinstance(layer, nn.Linear):
         a = x.flatten(1, -2) if x.dim() > 2 else x.unsqueeze(1)
         g = g.flatten(2, -2) if g.dim() > 3 else g.unsqueeze(2)
-        pairs = [(layer.weight, _products(a, g, power))]
+        pairs: list[tuple[nn.Parameter, Factors | Tensor]] = [(layer.weight, Factors(a, g))]
         bias = g.sum(2)
     elif isinstance(layer, nn.Conv2d):
         g = g.flatten(3).transpose(2, 3)
@@ -184,7 +228,7 @@ def _rule(layer: nn.Module, x: Tensor, g: Tensor, power: Power) -> list[tuple[Te
         else:
             assert not isinstance(layer.padding, str)  # _check has refused it
             a = functional.unfold(x, layer.kernel_size, layer.dilation, layer.padding, layer.stride).transpose(1, 2)
-        pairs = [(layer.weight, _products(a, g, power))]
+        pairs = [(layer.weight, Factors(a, g))]
         bias = g.sum(2)
     else:
         if isinstance(layer, _BatchNorm):
@@ -200,10 +244,10 @@ def _rule(layer: nn.Module, x: Tensor, g: Tensor, power: Power) -> list[tuple[Te
         pairs = []
         if layer.weight is not None:
             scaled = g * normal
-            pairs.append((layer.weight, _powered(scaled.sum(others) if others else scaled, power).sum((0, 1))))
+            pairs.append((layer.weight, scaled.sum(others) if others else scaled))
         bias = g.sum(others) if others else g
     if layer.bias is not None:
-        pairs.append((layer.bias, _powered(bias, power).sum((0, 1))))
+        pairs.append((layer.bias, bias))
     return pairs
 
 

@@ -54,7 +54,7 @@ def signals(rows: Rows) -> dict[str, np.ndarray]:
 
     loss (negated nats an item), confidence, correctness, entropy and modified_entropy (negated nats), rescaled_logit,
     logit_difference, last_layer_gradient_norm (column `feature_norm`; negated), gradient_norm (column `grad_norm`, the
-    norm over all weights; negated).
+    norm over all weights, see `mmunlearn.gradient_norms`; negated).
     """
     found: dict[str, np.ndarray] = {}
     if "logits" in rows and "target" in rows and len(rows):
