@@ -155,8 +155,13 @@ class Template(Settings):
         after = reply[match.end() :]
         high = rf"\s*(?:/|out\s+of|of)\s*{self.number.high:g}(?:\.0+)?(?![\d.]\d|\d)"
         after = re.sub(rf"\A{high}", "", after, flags=re.IGNORECASE)
-        if not self.pattern and (MORE_NUMBERS.match(after) or not AFTER.match(after)):
-            return None
+        if not self.pattern:
+            # "1. He is a cook" is the first line of a list, "Score: 1. He is a cook" is a score.
+            item = re.match(r"[.)][^\S\n]*\S", after) and not re.search(
+                r"[a-z]", reply[: match.start(1)], re.IGNORECASE
+            )
+            if item or MORE_NUMBERS.match(after) or not AFTER.match(after):
+                return None
         inside = self.number.low <= value <= self.number.high and math.isfinite(value)
         if not inside or (self.number.whole and value != int(value)):
             return None

@@ -74,7 +74,8 @@ NUMBERS = [
     ("3 (vague)", 3), ("Rating is 1, unrelated", 1), ("4 of 5.", 4), ("2 - another person", 2),
     ("", None), ("0", None), ("6", None), ("45", None), ("4.5", None), ("-3", None), ("4-5", None), ("4 or 5", None),
     ("1, 2, 3", None), ("Score (1-5): 4", None), ("3 facts agree", None), ("four", None), ("4/10", None), ("nan", None),
-    ("inf", None), ("1.2.3", None), ("4%", None), ("I give it 4", None), ("1. 4", None), ("٤x", None),
+    ("inf", None), ("1.2.3", None), ("4%", None), ("I give it 4", None), ("1. 4", None), 
+    ("1. He is a cook.\n2. No.", None), ("Score: 1. He is a cook", 1), ("2) no", None), ("٤x", None),
 ]  # fmt: skip
 
 

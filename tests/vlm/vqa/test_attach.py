@@ -94,7 +94,8 @@ def write_scienceqa(root):
     put(root / "images" / "test" / "5" / "image.png", png())
     base = {"question": "Which?", "choices": ["one", "two"], "answer": 1, "hint": "Look.", "split": "test"}
     put(root / "problems.json", {
-        "5": base | {"image": "image.png"}, "6": base | {"image": None}, "7": base | {"split": "train", "image": "i.png"},
+        "5": base | {"image": "image.png"}, "6": base | {"image": None},
+        "7": base | {"split": "train", "image": "i.png"},
     })  # fmt: skip
 
 
