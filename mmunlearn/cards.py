@@ -68,6 +68,17 @@ class EvaluationPlan(Settings):
         return value
 
     @property
+    def prefix(self) -> str:
+        """What the plan's cells begin with."""
+        return self.section or self.name
+
+    def with_backend(self, backend: dict[str, Any]) -> Self:
+        """The same plan with another backend of its model judge; plans whose judge is a rule stay as they are."""
+        if not backend or self.judge_name != "model_judge":
+            return self
+        return self.model_copy(update={"judge": {"name": self.judge_name, **self.judge_settings, "backend": backend}})
+
+    @property
     def judge_name(self) -> str:
         """Registered name of the plan's judge."""
         return self.judge if isinstance(self.judge, str) else self.judge["name"]

@@ -151,7 +151,7 @@ def measured_cells(card: Card, plans: tuple[EvaluationPlan, ...]) -> dict[str, s
         for wanted in plan.metrics:
             metric = registry.load("metrics", metric_name(wanted), card.modality)
             title = metric_name(wanted) if isinstance(wanted, str) else wanted.get("as", metric_name(wanted))
-            cells[f"{plan.section or plan.name}/{title}"] = metric.better  # type: ignore[attr-defined]
+            cells[f"{plan.prefix}/{title}"] = metric.better  # type: ignore[attr-defined]
     return cells
 
 
