@@ -26,6 +26,7 @@ from .families.base import Picture
 from .families.find import family_of
 from .features import FeatureCache, served
 from .generate import KeyedSampling, generate
+from .name_tokens import pieces
 from .prompts import IGNORED, Prompt, Prompter, Tokens, cased, prompt_tokens, tokenize
 from .refusals import REFUSALS
 from .scratch import PREFIX, make_model, read_folder
@@ -45,7 +46,7 @@ Drawn = tuple[tuple[int, ...], int]  # expanded token ids, first supervised posi
 
 class VlmHandle(Handle):
     """A vision-language model behind the core's verbs. Scores cover answer tokens only; further verbs serve methods of
-    this sibling: `hidden`, `everywhere`, `token_stats`, `complete`."""
+    this sibling: `hidden`, `score_everywhere`, `token_stats`, `complete`."""
 
     modality: ClassVar[str] = "vlm"
     Settings: ClassVar = VlmSettings
@@ -129,13 +130,15 @@ class VlmHandle(Handle):
     @torch.inference_mode()
     def respond(self, examples: Sequence[Example], how: Decoding, seed: int) -> list[Response]:
         """Rows as the package's README lists them: prompt, target, tags, generated text, token statistics of the target
-        and of the choices. `how.fields`: generate, score (booleans), top_p."""
+        and of the choices. `how.fields`: generate, score, token_text (booleans), top_p."""
         modes = [(layer, layer.training) for layer in self.module.modules()]
         self.module.eval()
         rows = [_asked(example) for example in examples]
         size = max(1, how.batch_size)
         if how.fields.get("score", True):
             self._score_rows(examples, rows, size)
+            if how.fields.get("token_text", False):
+                self._add_words(examples, rows)
         if how.max_new_tokens > 0 and how.fields.get("generate", True):
             texts = self.complete(examples, how, seed)
             for row, text in zip(rows, texts, strict=True):
@@ -286,7 +289,7 @@ class VlmHandle(Handle):
     def _states(self, inputs: Mapping[str, Tensor]) -> Tensor:
         return self.model.model(**inputs, use_cache=False, return_dict=True).last_hidden_state
 
-    def everywhere(self, batch: Batch) -> tuple[Float[Tensor, "batch token vocab"], Tensor]:
+    def score_everywhere(self, batch: Batch) -> tuple[Float[Tensor, "batch token vocab"], Tensor]:
         """Logits that predict the next token at every position, padding included, and the mask of real tokens (batch,
         token); for the reference objectives that average over everything."""
         logits = self.form.apply_(nn.functional.linear(self.hidden(batch), *self._head()).float())
@@ -481,6 +484,14 @@ class VlmHandle(Handle):
                         "nll": -sum(logprob), "count": len(logprob), "token_logprob": logprob, "token_mu": mu,
                         "token_var": var, "token_rank": ranks[owner == place].tolist(),
                     }  # fmt: skip
+
+    def _add_words(self, examples: Sequence[Example], rows: Sequence[dict[str, Any]]) -> None:
+        """The text of each supervised token of the target (they join to the answer), and the vocabulary's size."""
+        size = self.model.get_output_embeddings().weight.shape[0]
+        for example, row in zip(examples, rows, strict=True):
+            if isinstance(example.target, str):
+                ids, start = self.tokens(example)
+                row |= {"token_text": pieces(ids[start:], self.tokenizer.decode), "vocabulary": size}
 
 
 _OURS = {"labels", "target", "features", "pictured"}  # read by the handle, not by the model
