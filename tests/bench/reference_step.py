@@ -5,8 +5,8 @@ The baseline is what the reference implementations do: a second model in memory,
 of the whole vocabulary at every position (pictures, prompt and padding too) from both models, pictures through the
 tower in every pass. The other sides are this project's handle and reference. All sides train the same adapters of a
 small LLaVA on the same batches with AdamW; each runs in a process of its own. NPO's loss is equal on all sides; the
-divergence is over every position in the baseline and over answer tokens in the others. Seconds are
-of the processor, on all cores; memory is growth of the process' peak over the loaded model. Prints one line a side with its ratios to the baseline.
+divergence is over every position in the baseline and over answer tokens in the others. Seconds are of the processor,
+on all cores; memory is growth of the process' peak over the loaded model. Prints one line a side.
 """
 
 import argparse
