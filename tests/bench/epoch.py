@@ -159,7 +159,7 @@ def measure(layout: str, side_px: int, count: int) -> float:
 
 def main() -> int:
     """Print both layouts; 1 when the target is missed."""
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 192  # an epoch of the real data has thousands: set-up must not weigh
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 192  # the real data has thousands
     reached = measure("MUCAC layout", 1024, count)
     measure("MUFAC layout", 128, count)
     verdict = "met" if reached >= TARGET else "MISSED"

@@ -84,9 +84,9 @@ def test_a_broken_input_leaves_no_folder_behind(tmp_path):
 
 
 def test_names_are_required_and_checked():
-    with pytest.raises(UserError, match="benchmark.name: is required"):
+    with pytest.raises(UserError, match=r"benchmark\.name: is required"):
         make_benchmark(settings(benchmark={}))
-    with pytest.raises(UserError, match="method.name: is required"):
+    with pytest.raises(UserError, match=r"method\.name: is required"):
         make_method(settings(method={}))
     with pytest.raises(UserError, match="Did you mean scrub"):
         make_method(settings(method={"name": "scrubb"}))
