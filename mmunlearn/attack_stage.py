@@ -2,6 +2,7 @@
 
     RUN/attacks/<title>/attack.json     settings and the hash of what is attacked; written first
     RUN/attacks/<title>/budgets/<k>/    responses by split and cost of one tampered model; complete or absent
+    RUN/attacks/<title>/gradient_norms/ norms by split where a membership attack looks at gradients
     RUN/attacks/<title>/control-<h>/    the same for the retrained model
     RUN/attacks/<title>/results.json    written last
 
@@ -12,8 +13,9 @@ import json
 import logging
 import math
 import shutil
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from pydantic import Field
 from mmunlearn import registry
 from mmunlearn.atomic import new_folder, write_json
 from mmunlearn.attack_target import Target, open_target
-from mmunlearn.attacks.base import Attack, Cost, InputAttack, RowsAttack, WeightAttack
+from mmunlearn.attacks.base import Access, Attack, Cost, InputAttack, Metered, RowsAttack, WeightAttack
 from mmunlearn.errors import UserError, near_miss
 from mmunlearn.evaluate import make_metric, respond, rows_of
 from mmunlearn.handle import Decoding, Response
@@ -43,6 +45,7 @@ class AttackOptions(Settings):
     splits: whose figures are shown. members, others: what membership attacks tell apart (the first of `others` that the
     data has). membership: metrics of the two that are followed over the budgets of weight attacks.
     shadows: shadow models of the bank that is trained (or found in the cache) for attacks that need one and name none.
+    gradient_norm: membership also by the norm of each example's gradient over all weights, a backward pass an example.
     relearn_time: also count epochs until the forgotten is back (relearn; needs the original, its ratio AIN a control).
     """
 
@@ -52,6 +55,7 @@ class AttackOptions(Settings):
     membership: tuple[str, ...] = ("mia", "auc")
     batch_size: int = Field(256, ge=1)
     shadows: int = Field(0, ge=0, multiple_of=2)
+    gradient_norm: bool = True
     relearn_time: bool = False
 
 
@@ -84,7 +88,8 @@ def attack_run(
     from mmunlearn.pipeline import read_settings
 
     settings, options = read_settings(path), options or AttackOptions()
-    stages = [make_stage(_with_bank(wanted, path, settings.modality, options), settings.modality, options)
+    banks: dict[bool, Path] = {}
+    stages = [make_stage(_with_bank(wanted, path, settings.modality, options, banks), settings.modality, options)
               for wanted in attacks]  # fmt: skip
     with Run.open(path, settings) as run:
         target = open_target(path)
@@ -92,8 +97,13 @@ def attack_run(
         return [run_stage(stage, target, run, control=other, fresh=fresh) for stage in stages]
 
 
-def _with_bank(wanted: str | Mapping[str, Any], path: Path, modality: str, options: AttackOptions) -> dict[str, Any]:
-    """`wanted` as a mapping, with the path of a bank where its attack needs one and names none."""
+def _with_bank(
+    wanted: str | Mapping[str, Any], path: Path, modality: str, options: AttackOptions, banks: dict[bool, Path]
+) -> dict[str, Any]:
+    """`wanted` as a mapping, with the path of a bank where its attack needs one and names none.
+
+    banks: those of this command, by whether they are unlearned; one more is kept there.
+    """
     content = {"name": wanted} if isinstance(wanted, str) else dict(wanted)
     cls: Any = registry.load("attacks", content.get("name", ""), modality)
     if not getattr(cls, "needs_bank", False) or content.get("bank"):
@@ -106,8 +116,10 @@ def _with_bank(wanted: str | Mapping[str, Any], path: Path, modality: str, optio
         )
     from mmunlearn.shadows import run_bank
 
-    bank = run_bank(path, models=options.shadows, unlearn=cls.needs_unlearned_bank)
-    return content | {"bank": str(bank)}
+    unlearned = cls.needs_unlearned_bank
+    if unlearned not in banks:
+        banks[unlearned] = run_bank(path, models=options.shadows, unlearn=unlearned)
+    return content | {"bank": str(banks[unlearned])}
 
 
 def make_stage(wanted: str | Mapping[str, Any], modality: str, options: AttackOptions) -> Stage:
@@ -146,11 +158,11 @@ def run_stage(
         if stage.options.relearn_time:
             results["relearn_time"] = _relearn_time(stage, target, control)
     else:
-        results |= _rows_results(stage, target, clean)
+        results |= _rows_results(stage, target, clean, folder)
         if control is not None:
             inner = _control_folder(folder, control)
             answers = _control_rows(stage, control, inner)
-            results["control"] = control.about | _rows_results(stage, control, answers)
+            results["control"] = control.about | _rows_results(stage, control, answers, inner)
     write_json(folder / "results.json", results)
     return results
 
@@ -283,13 +295,34 @@ def _relearn_time(stage: Stage, target: Target, control: Target | None) -> dict[
 
 
 # ---- attacks on rows -----------------------------------------------------------------------------------------------
-def _rows_results(stage: Stage, target: Target, answers: Mapping[str, Rows]) -> dict[str, Any]:
-    """Cells of an attack on answers; it changes no model and asks nothing, so there is no clean figure but `clean`."""
+def _rows_results(stage: Stage, target: Target, answers: Mapping[str, Rows], folder: Path) -> dict[str, Any]:
+    """Cells of an attack on answers; it changes no model, so there is no clean figure but `clean`."""
     attack = stage.attack
     assert isinstance(attack, RowsAttack)
-    values = attack.measure(_sight(stage, target, answers), target.seed)
+    sight, found = _sight(stage, target, answers), {}
+    cost = Cost()
+    if attack.uses_gradients() and stage.options.gradient_norm and next(target.handle.trainable(), None) is not None:
+        sight, cost = _with_gradients(stage, target, sight, folder / "gradient_norms")
+        found = {"access": Access.GRADIENTS.name}
+    values = attack.measure(sight, target.seed)
     cells = {f"{stage.title}/{name}": cell | {"clean": None} for name, cell in _cells(values).items()}
-    return {"cells": cells, "cost": asdict(Cost()), "curve": []}
+    return {"cells": cells, "cost": asdict(cost), "curve": []} | found
+
+
+def _with_gradients(stage: Stage, target: Target, sight: Sight, folder: Path) -> tuple[Sight, Cost]:
+    """`sight` with the column `grad_norm` on both sides, kept under `folder`, and what making it has cost."""
+    from mmunlearn.gradient_norms import with_gradient_norms
+
+    meter, started = Metered(target.handle, Access.GRADIENTS), time.perf_counter()
+    other = _others(stage, target)
+    assert sight.against is not None  # _sight has found the other split
+    inside = with_gradient_norms(sight.rows, meter, target.data[stage.options.members], folder / stage.options.members)
+    outside = with_gradient_norms(sight.against, meter, target.data[other], folder / other)
+    cost = Cost(meter.cost.queries, meter.cost.gradient_steps, time.perf_counter() - started)
+    file = folder / "cost.json"
+    if not file.is_file():
+        write_json(file, asdict(cost))
+    return replace(sight, rows=inside, against=outside), Cost(**json.loads(file.read_text(encoding="utf-8")))
 
 
 def _sight(stage: Stage, target: Target, answers: Mapping[str, Rows]) -> Sight:

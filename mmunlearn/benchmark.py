@@ -9,7 +9,7 @@ from typing import Any, ClassVar, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from mmunlearn.cards import Card, Edition, read_card
+from mmunlearn.cards import Card, Edition, EvaluationPlan, read_card
 from mmunlearn.data import Split
 from mmunlearn.errors import UserError, near_miss
 from mmunlearn.settings import Settings, build
@@ -46,6 +46,10 @@ class Benchmark(ABC):
     def card(self) -> Card:
         """The benchmark's card."""
         return read_card(self.title())
+
+    def plans(self, table: str) -> tuple[EvaluationPlan, ...]:
+        """What is measured for a table: the card's evaluations, and those that the benchmark's settings add."""
+        return self.card.plans(table)
 
     @abstractmethod
     def splits(self, root: Path, edition: Edition) -> Mapping[str, Split]:

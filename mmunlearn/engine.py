@@ -93,6 +93,8 @@ class Engine:
     def _phase(self, phase: Phase, number: int, start: int) -> None:
         feeds = {name: Feed(stream, self.run_.seed, name) for name, stream in phase.streams.items()}
         driver = phase.streams[phase.driver]
+        orders = {name: stream.order or name for name, stream in phase.streams.items()}
+        drives = {name: orders[name] == orders[phase.driver] for name in orders}
         if not len(driver.split):
             raise UserError(f"split {driver.split.name!r} is empty; phase {phase.name!r} has nothing to run on.")
         per_epoch = batches_per_epoch(len(driver.split), driver.batch_size, drop_last=driver.drop_last)
@@ -109,7 +111,7 @@ class Engine:
         while index < total:
             epoch, step = divmod(index, per_epoch)
             position = Step(phase.name, epoch, step, per_epoch, epochs, self.run_.seed)
-            streams = {name: (feed, *feed.batch(position, driver=name == phase.driver)) for name, feed in feeds.items()}
+            streams = {name: (feed, *feed.batch(position, driver=drives[name])) for name, feed in feeds.items()}
             self._step(phase, optimiser, streams, position)
             index += 1
             self.done_steps += 1

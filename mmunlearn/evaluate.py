@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from mmunlearn import registry
-from mmunlearn.atomic import write_text
+from mmunlearn.atomic import new_folder, write_text
 from mmunlearn.attacks.base import RowsAttack
 from mmunlearn.cards import EvaluationPlan
 from mmunlearn.data import Example, Split
 from mmunlearn.errors import UserError
 from mmunlearn.handle import Decoding, Handle, weights_digest
-from mmunlearn.judges.base import Item, Verdict
+from mmunlearn.judges.base import Item, Judge, Verdict
 from mmunlearn.metrics.base import Metric, Sight, Value
 from mmunlearn.records import Rows, Shard, read_rows
 from mmunlearn.run import Run
@@ -43,7 +43,8 @@ def respond(run: Run, handle: Handle, split: Split, how: Decoding, place: Place 
     """Make the responses that are missing under `responses/<split>`; other weights or data start them afresh."""
     place = place or Place()
     folder = run.path / "responses" / split.name
-    inputs = digest([weights_digest(handle.module), split.fingerprint, plain(dict(how.fields))])
+    told = [how.max_new_tokens, how.temperature, plain(dict(how.fields))]
+    inputs = digest([weights_digest(handle.module), split.fingerprint, told])
     marker = folder / "INPUTS"
     if place.main and folder.is_dir() and (not marker.is_file() or marker.read_text() != inputs):
         shutil.rmtree(folder)
@@ -76,39 +77,59 @@ def rows_of(path: Path, split: str) -> Rows | None:
 
 
 def judge(run: Run, plan: EvaluationPlan, examples: Sequence[Example], modality: str) -> Rows | None:
-    """Verdicts on the responses to `plan.split`, stored under `verdicts/<plan>`; rows with columns value and label."""
+    """Verdicts on the responses to `plan.split`, stored under `verdicts/<plan>`; rows with columns value and label.
+
+    Verdicts are appended batch by batch, so a killed process loses one batch at most. Stored ones whose key still
+    fits stay; what changed, and what got no answer from the judge's server, is graded afresh.
+    """
     answers = {row["id"]: row for row in read_rows(run.path / "responses" / plan.split)}
     if not answers:
         return None
-    grader = registry.load("judges", plan.judge, modality)()
-    folder = run.path / "verdicts" / plan.name
-    stored = read_rows(folder)
+    grader = registry.load("judges", plan.judge_name, modality)(plan.judge_settings)
     items = [
         Item(example, {k: v for k, v in answers[example.id].items() if k != "id"})
         for example in examples
         if example.id in answers
     ]
-    cache: dict[str, Verdict] = {row["key"]: _verdict(row) for row in stored}
-    verdicts = grader(items, cache)
-    fresh = [
-        {"id": item.example.id, "key": grader.key(item), **_fields(verdict)}
+    verdicts = _graded(run.path / "verdicts" / plan.name, grader, items)
+    merged = [
+        answers[item.example.id]
+        | {"value": _fields(verdict)["value"], "label": verdict.label, "explanation": verdict.explanation}
         for item, verdict in zip(items, verdicts, strict=True)
     ]
-    if {row["id"]: row["key"] for row in fresh} != {row["id"]: row["key"] for row in stored}:
-        shutil.rmtree(folder, ignore_errors=True)
-        Shard(folder).append(fresh)
-    merged = [answers[row["id"]] | {"value": row["value"], "label": row["label"]} for row in fresh]
     return Rows.of(merged).sorted()
+
+
+def _graded(folder: Path, grader: Judge, items: Sequence[Item]) -> list[Verdict]:
+    """One verdict an item, from `folder` where it has them; the others are graded and appended."""
+    keys = {item.example.id: grader.key(item) for item in items}
+    stored = {row["id"]: row for row in read_rows(folder)}
+    cache = {row["key"]: _verdict(row) for row in stored.values() if not row.get("again")}
+    kept = [row for key, row in stored.items() if keys.get(key) == row["key"] and not row.get("again")]
+    if len(kept) != len(stored):
+        with new_folder(folder) as temporary:  # what no longer fits goes; a crash here leaves the old rows
+            Shard(temporary).append(kept)
+    have = {row["id"] for row in kept}
+    missing = [item for item in items if item.example.id not in have]
+    verdicts = {row["id"]: _verdict(row) for row in kept}
+    shard = Shard(folder)
+    for start in range(0, len(missing), grader.batch):
+        part = missing[start : start + grader.batch]
+        fresh = {item.example.id: verdict for item, verdict in zip(part, grader(part, cache), strict=True)}
+        shard.append({"id": key, "key": keys[key], **_fields(verdict)} for key, verdict in fresh.items())
+        verdicts |= fresh
+    return [verdicts[item.example.id] for item in items]
 
 
 def _fields(verdict: Verdict) -> dict[str, Any]:
     value = None if math.isnan(verdict.value) else verdict.value
-    return {"value": value, "label": verdict.label, "explanation": verdict.explanation, "raw": verdict.raw}
+    fields = {"value": value, "label": verdict.label, "explanation": verdict.explanation, "raw": verdict.raw}
+    return fields | {"again": True} if verdict.again else fields
 
 
 def _verdict(row: Mapping[str, Any]) -> Verdict:
     value = math.nan if row["value"] is None else row["value"]
-    return Verdict(value, row["label"], row["explanation"], row["raw"])
+    return Verdict(value, row["label"], row["explanation"], row["raw"], row.get("again", False))
 
 
 @dataclass(frozen=True)
@@ -142,14 +163,14 @@ def reduce(
         for wanted in plan.metrics:
             metric, title = make_metric(wanted, modality)
             if _usable(metric, sight):
-                cells[f"{plan.name}/{title}"] = metric.reduce(sight)
+                cells[f"{plan.prefix}/{title}"] = metric.reduce(sight)
         if plan.attack is not None:
             settings = dict(plan.attack)
             attack = registry.load("attacks", settings.pop("name"), modality)(settings)
             if not isinstance(attack, RowsAttack):
                 raise UserError(f"evaluation {plan.name!r}: {attack.name()} changes weights; run `mmunlearn attack`.")
             for name, value in attack.measure(sight, run.seed).items():
-                cells[f"{plan.name}/{name}"] = value
+                cells[f"{plan.prefix}/{name}"] = value
     return cells
 
 

@@ -16,7 +16,7 @@ class Feed:
 
     def __init__(self, stream: Stream, seed: int, name: str):
         self.stream = stream
-        self.order = Order(len(stream.split), seed, name, stream.shuffle)
+        self.order = Order(len(stream.split), seed, stream.order or name, stream.shuffle)
         self.seed = seed
 
     def batch(self, position: Step, *, driver: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from mmunlearn.data import Example
+from mmunlearn.errors import UserError
 
 Family = Literal["categorical", "bernoulli"]
 
@@ -92,6 +93,7 @@ class Handle(ABC):
 
     modality: ClassVar[str]
     module: nn.Module  # what the engine trains and saves
+    keep_logits: bool = True  # whether `score` gives logits; a handle of large vocabularies may leave them out if not
     settings: Any  # the sibling's Settings: architecture, input size, augmentation; what decides outputs beside weights
 
     @abstractmethod
@@ -134,6 +136,14 @@ class Handle(ABC):
         if role != "default":
             raise KeyError(role)
         yield from ((name, p) for name, p in self.module.named_parameters() if p.requires_grad)
+
+    def adapted(self, changes: Mapping[str, Any]) -> Self:
+        """This model with settings laid over its own (adapters, frozen parts); nothing to change for most siblings."""
+        if changes:
+            raise UserError(
+                f"model.{next(iter(changes))}: a loaded {self.modality} model cannot be changed. Remove the setting."
+            )
+        return self
 
     def copy(self) -> Self:
         """An independent copy of the model; everything else (settings, decoded images) is shared."""

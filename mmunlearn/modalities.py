@@ -8,7 +8,11 @@ from typing import Any
 from mmunlearn.errors import UserError, near_miss
 from mmunlearn.handle import Handle
 
-_HANDLES = {"vision": "mmunlearn.vision.handle:VisionHandle", "tiny": "mmunlearn.testing.tiny:TinyHandle"}
+_HANDLES = {
+    "vision": "mmunlearn.vision.handle:VisionHandle",
+    "vlm": "mmunlearn.vlm.handle:VlmHandle",
+    "tiny": "mmunlearn.testing.tiny:TinyHandle",
+}
 
 
 def handle_class(modality: str) -> Any:

@@ -5,9 +5,10 @@ layer's weight gradients follow from its inputs and output gradients), torch.fun
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
+from functools import partial
+from typing import Literal, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -22,6 +23,7 @@ from mmunlearn.handle import Batch, Handle, Scored
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 Rows = Callable[[Scored], Float[Tensor, "row batch"]]
 Power = Literal["squared", "absolute"]
 Way = Literal["auto", "layers", "vmap", "loop"]
@@ -44,43 +46,57 @@ def accumulate(
 
     rows: from a record to differentiable numbers, one column an example, which may depend on that example alone.
     """
+    total = {name: torch.zeros_like(p) for name, p in handle.trainable()}
+    ways = {"layers": _by_layers, "vmap": _by_vmap, "loop": _by_loop}
+    choices = {name: partial(method, handle, rows=rows, power=power) for name, method in ways.items()}
+    for part in in_batches(handle, examples, choices, batch_size=batch_size, way=way):
+        for name, value in part.items():
+            total[name] += value
+    return {name: value.clamp_(min=0) for name, value in total.items()}  # sums of products round below nothing
+
+
+def in_batches(
+    handle: Handle, examples: Sequence[Example], ways: Mapping[str, Callable[[Batch], T]], *, batch_size: int, way: Way
+) -> Iterator[T]:
+    """What the first of `ways` that fits the model says about every batch, in evaluation mode; `way` names one."""
     module = handle.module
     training = module.training
     module.eval()
-    total = {name: torch.zeros_like(p) for name, p in handle.trainable()}
-    ways = {"layers": _by_layers, "vmap": _by_vmap, "loop": _by_loop}
     order = list(ways) if way == "auto" else [way]
     try:
         for start in range(0, len(examples), batch_size):
             batch = handle.collate(examples[start : start + batch_size]).to(handle.device)
             while True:
                 try:
-                    part = ways[order[0]](handle, batch, rows, power)
+                    found = ways[order[0]](batch)
                     break
                 except (Unsupported, RuntimeError, ValueError, TypeError, NotImplementedError) as error:
                     if len(order) == 1 or isinstance(error, torch.OutOfMemoryError):
                         raise
                     log.info("Per-example gradients by %s do not fit this model: %s", order.pop(0), error)
-            for name, value in part.items():
-                total[name] += value
+            yield found
     finally:
         module.train(training)
-    return {name: value.clamp_(min=0) for name, value in total.items()}  # sums of products round below nothing
 
 
 # ---- one example after another ---------------------------------------------------------------------------------------
 def _by_loop(handle: Handle, batch: Batch, rows: Rows, power: Power) -> dict[str, Tensor]:
+    total = {name: torch.zeros_like(p) for name, p in handle.trainable()}
+    for _, gradients in one_by_one(handle, batch, rows):
+        for name, gradient in gradients.items():
+            total[name] += _powered(gradient, power)
+    return total
+
+
+def one_by_one(handle: Handle, batch: Batch, rows: Rows) -> Iterator[tuple[int, dict[str, Tensor]]]:
+    """(example, gradients by name) of every row of every example; unused parameters are absent."""
     names, parameters = zip(*handle.trainable(), strict=True)
-    total = [torch.zeros_like(p) for p in parameters]
     for i in range(len(batch)):
         values = rows(handle.score(_pick(batch, slice(i, i + 1))))[:, 0]
         for number, value in enumerate(values):
             last = number == len(values) - 1
             gradients = torch.autograd.grad(value, parameters, retain_graph=not last, allow_unused=True)
-            for sum_, gradient in zip(total, gradients, strict=True):
-                if gradient is not None:
-                    sum_ += _powered(gradient, power)
-    return dict(zip(names, total, strict=True))
+            yield i, {name: g for name, g in zip(names, gradients, strict=True) if g is not None}
 
 
 def _pick(batch: Batch, part: slice) -> Batch:
@@ -94,6 +110,15 @@ def _powered(gradient: Tensor, power: Power) -> Tensor:
 
 # ---- vmap over the whole network -------------------------------------------------------------------------------------
 def _by_vmap(handle: Handle, batch: Batch, rows: Rows, power: Power) -> dict[str, Tensor]:
+    total = {name: torch.zeros_like(p) for name, p in handle.trainable()}
+    for block in in_blocks(handle, batch, rows):
+        for name, gradients in block.items():
+            total[name] += _powered(gradients, power).sum((0, 1))
+    return total
+
+
+def in_blocks(handle: Handle, batch: Batch, rows: Rows) -> Iterator[dict[str, Float[Tensor, "batch row ..."]]]:
+    """Every example's gradients by name, for as many examples at once as fit, in the batch's order."""
     from torch.nn.utils.stateless import _reparametrize_module
 
     parameters = {name: p.detach() for name, p in handle.trainable()}
@@ -108,16 +133,28 @@ def _by_vmap(handle: Handle, batch: Batch, rows: Rows, power: Power) -> dict[str
     size = sum(p.numel() * p.element_size() for p in parameters.values()) * height
     chunk = max(1, _CHUNK_BYTES // max(size, 1))
     jacobian = vmap(jacrev(one), in_dims=(None, 0, 0), chunk_size=chunk)
-    total = {name: torch.zeros_like(p) for name, p in parameters.items()}
     for start in range(0, len(batch), chunk):
         part = _pick(batch, slice(start, start + chunk))
-        for name, gradients in jacobian(parameters, part.tensors, part.count).items():
-            total[name] += _powered(gradients, power).sum((0, 1))
-    return total
+        yield jacobian(parameters, part.tensors, part.count)
 
 
 # ---- rules for known layers ------------------------------------------------------------------------------------------
 def _by_layers(handle: Handle, batch: Batch, rows: Rows, power: Power) -> dict[str, Tensor]:
+    wanted = {id(p): name for name, p in handle.trainable()}
+    total = {name: torch.zeros_like(p) for name, p in handle.trainable()}
+    for layer, x, g in in_layers(handle, batch, rows):
+        for parameter, amount in _rule(layer, x, g, power):
+            if id(parameter) in wanted:
+                total[wanted[id(parameter)]] += amount.view_as(parameter)
+    return total
+
+
+def in_layers(handle: Handle, batch: Batch, rows: Rows) -> Iterator[tuple[nn.Module, Tensor, Tensor]]:
+    """(layer, its inputs (example, …), gradients by its output (row, example, …)) for groups of rows, from one forward.
+
+    Only layers with a rule, each used once: else Unsupported, before anything is given out. Rows that do not depend on
+    the layer are left out. No graph is recorded.
+    """
     wanted = {id(p): name for name, p in handle.trainable()}
     layers = [layer for layer in handle.module.modules() if any(id(p) in wanted for p in layer.parameters(False))]
     for layer in layers:
@@ -140,7 +177,6 @@ def _by_layers(handle: Handle, batch: Batch, rows: Rows, power: Power) -> dict[s
         raise Unsupported("a layer is used twice in one forward")
     if any(x.shape[0] != len(batch) or x._version != version for _, x, version, _ in seen):
         raise Unsupported("a layer's input is not kept example by example")
-    total = {name: torch.zeros_like(p) for name, p in handle.trainable()}
     edges = [edge for *_, edge in seen]
     for start in range(0, len(values), _ROWS):
         group = values[start : start + _ROWS]
@@ -148,16 +184,10 @@ def _by_layers(handle: Handle, batch: Batch, rows: Rows, power: Power) -> dict[s
             torch.autograd.grad(row.sum(), edges, retain_graph=start + number < len(values) - 1, allow_unused=True)
             for number, row in enumerate(group)
         ]
-        with torch.no_grad():
-            for (layer, x, _, _), parts in zip(seen, zip(*gradients, strict=True), strict=True):
-                there = [g for g in parts if g is not None]  # a row that does not depend on the layer adds nothing
-                if not there:
-                    continue
-                g = there[0].unsqueeze(0) if len(there) == 1 else torch.stack(there)
-                for parameter, amount in _rule(layer, x, g, power):
-                    if id(parameter) in wanted:
-                        total[wanted[id(parameter)]] += amount.view_as(parameter)
-    return total
+        for (layer, x, _, _), parts in zip(seen, zip(*gradients, strict=True), strict=True):
+            there = [g for g in parts if g is not None]  # a row that does not depend on the layer adds nothing
+            if there:
+                yield layer, x.detach(), there[0].unsqueeze(0) if len(there) == 1 else torch.stack(there)
 
 
 def _check(layer: nn.Module) -> None:
@@ -175,6 +205,7 @@ def _check(layer: nn.Module) -> None:
         raise Unsupported(f"no rule for {type(layer).__name__}")
 
 
+@torch.no_grad()
 def _rule(layer: nn.Module, x: Tensor, g: Tensor, power: Power) -> list[tuple[Tensor, Tensor]]:
     """(parameter, amount) pairs of one layer. x: inputs (example, …); g: gradients of its output (row, example, …)."""
     if isinstance(layer, nn.Linear):
@@ -189,7 +220,7 @@ def _rule(layer: nn.Module, x: Tensor, g: Tensor, power: Power) -> list[tuple[Te
         pairs = [(layer.weight, _convolution(layer, x, g, power))]
         bias = g.sum(2) if layer.bias is not None else g
     else:
-        scaled, bias = _normalisation(layer, x, g)
+        scaled, bias = norm_gradients(layer, x, g)
         pairs = [] if layer.weight is None else [(layer.weight, _powered(scaled, power).sum((0, 1)))]
     if layer.bias is not None:
         pairs.append((layer.bias, _powered(bias, power).sum((0, 1))))
@@ -220,7 +251,7 @@ def _convolution(
     return total.view(-1, high, wide, inner).permute(0, 3, 1, 2)
 
 
-def _normalisation(layer: nn.Module, x: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+def norm_gradients(layer: nn.Module, x: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
     """Gradients (row, example, …) of weight and bias of a batch or layer norm with stored statistics."""
     shape = [1, -1, *([1] * (x.dim() - 2))]
     over = range(3, x.dim() + 1) if isinstance(layer, _BatchNorm) else range(2, g.dim() - len(layer.normalized_shape))

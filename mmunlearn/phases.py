@@ -55,7 +55,8 @@ class Stream:
     """Examples that arrive in batches. The driver of a phase is read once an epoch, other streams run endlessly.
 
     batch_size: examples per optimiser step over all processes. relabel: called with (example, epoch of that example).
-    augment: training views, or the evaluation view.
+    augment: training views, or the evaluation view. order: streams that name the same order and have equally many
+    examples arrive in step, example i of one beside example i of the other ("": an order of its own).
     """
 
     split: Split
@@ -64,6 +65,7 @@ class Stream:
     augment: bool = True
     shuffle: bool = True
     drop_last: bool = False
+    order: str = ""
 
 
 class Optimiser(Settings):

@@ -5,7 +5,7 @@ A second model is made only where a cache cannot serve (augmented views, whose o
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -58,14 +58,21 @@ class Reference:
         """The original's record of `batch` (a cached one in the order of the batch's ids)."""
         if self.kind == "cached":
             return self._recall(batch)
+        return self.ask("score", batch).detached()
+
+    @torch.no_grad()
+    def ask(self, verb: str, batch: Batch) -> Any:
+        """What another verb of the handle says under the original's weights; records are not cached for it."""
+        if self.kind == "cached":
+            raise ValueError(f"a cached reference knows scores only, not {verb}")
         if self.kind == "frozen_copy":
             assert self._copy is not None
             if self._copy.device != batch.count.device:
                 self._copy.module.to(batch.count.device)
-            return self._copy.score(batch).detached()
+            return getattr(self._copy, verb)(batch)
         module = self._handle.module
         with _evaluating(module), module.disable_adapter():  # type: ignore[operator]
-            return self._handle.score(batch).detached()
+            return getattr(self._handle, verb)(batch)
 
     def _recall(self, batch: Batch) -> Scored:
         if batch.view is not None:
@@ -99,4 +106,6 @@ def _keys(batch: Batch) -> list[tuple[str, object]]:
     targets = batch.tensors.get("target")
     if targets is None:
         return [(name, None) for name in batch.ids]
-    return [(name, tuple(row.flatten().tolist())) for name, row in zip(batch.ids, targets, strict=True)]
+    # Negative entries are padding, whose length depends on the batch.
+    rows = (tuple(v for v in row.flatten().tolist() if v >= 0) for row in targets)
+    return [(name, row) for name, row in zip(batch.ids, rows, strict=True)]

@@ -60,7 +60,8 @@ def run_name(row: str, seed: int) -> str:
 def run_settings(card: Card, plan: Plan, row: str, seed: int) -> dict[str, Any]:
     """Settings of one run of the table, as they go into its config.yaml."""
     table = card.pick_table(plan.table)
-    start = None if card.rows[row].method["name"] == "retrain" else f"../{run_name('original', seed)}"
+    fresh = row == "original" or card.rows[row].method["name"] == "retrain"
+    start = None if fresh else f"../{run_name('original', seed)}"
     settings = {
         "modality": card.modality,
         "benchmark": {"name": card.name, **card.tables[table].benchmark},
@@ -69,11 +70,13 @@ def run_settings(card: Card, plan: Plan, row: str, seed: int) -> dict[str, Any]:
         "row": row,
         "seed": seed,
         "start": start,
-        "model": card.model(table, plan.edition),
+        "model": card.unlearn(plan.edition, plan.preset) if start else card.model(table, plan.edition, plan.preset),
         "method": card.method(row, table, plan.edition, plan.preset),
         "train": card.editions[plan.edition].train,
         "evaluate": {"table": table, "limit": plan.limit},
     }
+    if row != "original" and any(split.targets_from for split in card.splits.values()):
+        settings["evaluate"]["original"] = f"../{run_name('original', seed)}"
     return merge(settings, plan.settings or {})
 
 
@@ -86,13 +89,16 @@ def jobs(card: Card, plan: Plan) -> list[JobSpec]:
     # Originals and retrained models first: everything else waits for them.
     ordered = [row for row in rows if row in ALWAYS] + [row for row in rows if row not in ALWAYS]
     for row in ordered:
+        if plan.edition not in card.rows[row].editions:
+            continue
         for seed in range(plan.seeds):
             name = run_name(row, seed)
             file = plan.out / "settings" / f"{name}.yaml"
             content = run_settings(card, plan, row, seed)
             _same_settings(runs / name, content)
             write_text(file, yaml.safe_dump(content, sort_keys=True, allow_unicode=True))
-            after = (run_name("original", seed),) if content["start"] else ()
+            waits = content["start"] or content["evaluate"].get("original")
+            after = (run_name("original", seed),) if waits else ()
             argv = ("unlearn", "--config", str(file), "--out", str(runs / name), "--quiet")
             specs.append(JobSpec(name, argv, runs / name, after=after))
     return specs

@@ -1,6 +1,6 @@
 """kill -9 at random moments of a run; the same command again ends bit-equal to the run that nobody disturbed.
 
-    python -m pytest -m slow -s tests/test_kill_resume.py
+python -m pytest -m slow -s tests/test_kill_resume.py
 """
 
 import csv

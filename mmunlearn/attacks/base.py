@@ -72,6 +72,10 @@ class RowsAttack(Attack):
     needs_bank: ClassVar[bool] = False  # a bank of shadow models (`mmunlearn.bank`), named by a setting `bank`
     needs_unlearned_bank: ClassVar[bool] = False  # one whose models were unlearned with the target's method
 
+    def uses_gradients(self) -> bool:
+        """Whether it looks at the column `grad_norm` under these settings, where access to gradients is given."""
+        return False
+
     @abstractmethod
     def measure(self, sight: Sight, seed: int) -> Mapping[str, Value]:
         """Values by name ("accuracy", "auc", "tpr_at_1pct_fpr" …); members in sight.rows, others in sight.against."""

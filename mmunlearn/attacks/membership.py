@@ -21,7 +21,8 @@ class Membership(RowsAttack):
     Cells: "<signal>_auc", "<signal>_tpr_at_{0.1,1,10}pct_fpr", "<signal>_balanced_accuracy", and "mia" and
     "forgetting_score" (the MUFAC logistic regression on the loss). Scores are higher for members. Compare each with the
     retrained model's cell: the right target is its value, not 0.5. Population attacks like these understate what an
-    attack with one threshold an example finds: see `lira` and `ulira`.
+    attack with one threshold an example finds: see `lira` and `ulira`. `gradient_norm` needs rows with a column
+    `grad_norm`, which `mmunlearn attack` adds (a backward pass an example; access to gradients, which it then states).
     """
 
     class Config(Settings):
@@ -32,6 +33,10 @@ class Membership(RowsAttack):
     access = Access.LOGITS
     paper = "Yeom et al. 2018; Salem et al. 2019; Song and Mittal 2021; TDDBench, ICLR 2025"
 
+    def uses_gradients(self) -> bool:
+        """Unless other signals alone are asked for."""
+        return not self.config.signals or "gradient_norm" in self.config.signals
+
     def measure(self, sight: Sight, seed: int) -> Mapping[str, Value]:
         """Values with intervals; NaN with n = 0 where one side is empty."""
         wanted = self.config.signals
@@ -41,7 +46,8 @@ class Membership(RowsAttack):
         scores = self.scores(sight)
         missing = [name for name in wanted if name not in scores]
         if missing and len(sight.rows):
-            raise UserError(f"attack[membership].signals: the rows do not allow {missing[0]!r}.")
+            hint = " `mmunlearn attack` computes it (options.gradient_norm)." if missing[0] == "gradient_norm" else ""
+            raise UserError(f"attack[membership].signals: the rows do not allow {missing[0]!r}.{hint}")
         cells: dict[str, Value] = {}
         for name, (members, others) in scores.items():
             for title, value in figures(members, others, seed, name).items():

@@ -14,12 +14,17 @@ from mmunlearn.settings import Settings, build, plain
 
 
 class Verdict(NamedTuple):
-    """value: NaN = unscored. label: one of what the judge offers. raw: what a judge model said, verbatim."""
+    """value: NaN = unscored. label: one of what the judge offers. raw: what a judge model said, verbatim.
+
+    again: unscored because no answer came (a server that failed), not because of what was said; the next run asks
+    again.
+    """
 
     value: float
     label: str | None = None
     explanation: str = ""
     raw: str = ""
+    again: bool = False
 
     @property
     def scored(self) -> bool:
@@ -38,6 +43,16 @@ class Item:
     fields: Mapping[str, Any]
 
 
+class Sample(NamedTuple):
+    """A response and the label it must get, for the contract checks."""
+
+    text: str
+    label: str
+    target: str | None = None
+    tags: Mapping[str, str] = {}
+    prompt: str = "Who is shown?"
+
+
 class Judge(ABC):
     """A rule, classifier, detector or model that grades. Calls are cached by content."""
 
@@ -47,6 +62,10 @@ class Judge(ABC):
     version: ClassVar[str] = "1"  # bump when prompt, parser or model changes
     offered: ClassVar[tuple[str, ...]] = ()  # the only labels that count
     known_failures: ClassVar[Mapping[str, str]] = {}
+    # Of the contract checks: settings, and responses with the label that each must get (at least two labels).
+    check_settings: ClassVar[Mapping[str, Any]] = {}
+    samples: ClassVar[tuple["Sample", ...]] = ()
+    check_needs: ClassVar[str] = ""  # an optional package without which the checks are skipped
 
     def __init__(self, config: Settings | Mapping[str, Any] | None = None):
         if config is None or isinstance(config, Mapping):
@@ -57,6 +76,14 @@ class Judge(ABC):
     def name(cls) -> str:
         """The registered name: the stem of the file that defines the class."""
         return cls.__module__.rpartition(".")[2]
+
+    def ready(self) -> None:  # noqa: B027  (most judges need nothing)
+        """Raise UserError when the judge cannot work here (no model named, a package absent); loads nothing."""
+
+    @property
+    def batch(self) -> int:
+        """Items graded between two writes to the disk: what a killed process can lose."""
+        return 1024
 
     @abstractmethod
     def grade(self, items: Sequence[Item]) -> Sequence[Verdict]:

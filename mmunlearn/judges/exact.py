@@ -2,13 +2,14 @@
 
 import numpy as np
 
-from mmunlearn.judges.base import UNSCORED, Judge, Verdict
+from mmunlearn.judges.base import UNSCORED, Judge, Sample, Verdict
 
 
 class Exact(Judge):
     """Compares the response's prediction with the example's target; a response without logits or text is unscored."""
 
     offered = ("right", "wrong")
+    samples = (Sample(" a Cat", "right", "A cat"), Sample("a dog", "wrong", "a cat"))
 
     def grade(self, items):
         """Classifiers: argmax (label vectors: every sign) against the target. Text: equal after stripping and case."""

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 
 class Need(StrEnum):
-    """What a method must be given; the values that name splits are keys of `data`."""
+    """What a method must be given; the values that name splits are keys of `data`.
+
+    A method's `needs` may also hold the plain name of any other split (a sibling's "refusal" or "pd").
+    """
 
     FORGET = "forget"
     RETAIN = "retain"
@@ -33,14 +36,21 @@ class Need(StrEnum):
 
 
 SPLIT_NEEDS = (Need.FORGET, Need.RETAIN, Need.TRAIN, Need.CALIBRATION)
+OTHER_NEEDS = (Need.REFERENCE, Need.LOGITS, Need.FRESH)
+
+
+def needed_splits(needs: frozenset[str]) -> list[str]:
+    """Names of the splits among `needs`: those of SPLIT_NEEDS first, then a sibling's own (refusal, pd, siu)."""
+    own = sorted(str(need) for need in needs if need not in SPLIT_NEEDS and need not in OTHER_NEEDS)
+    return [str(need) for need in SPLIT_NEEDS if need in needs] + own
 
 
 class Declared(Mapping[str, Split]):
     """The splits a method declared; reading another one is an error of the method, not of the user."""
 
-    def __init__(self, data: Mapping[str, Split], needs: frozenset[Need]):
+    def __init__(self, data: Mapping[str, Split], needs: frozenset[str]):
         self._data = data
-        self._allowed = [str(need) for need in SPLIT_NEEDS if need in needs]
+        self._allowed = needed_splits(needs)
 
     def __getitem__(self, name: str) -> Split:
         if name not in self._allowed:
@@ -62,7 +72,7 @@ class Method(ABC):
     class Config(Settings):
         """Hyper-parameters; every field has a default."""
 
-    needs: ClassVar[frozenset[Need]] = frozenset()
+    needs: ClassVar[frozenset[str]] = frozenset()
     intent: ClassVar[Literal["removal", "suppression"]] = "removal"
     paper: ClassVar[str] = ""
     stochastic: ClassVar[bool] = True  # another seed gives other weights
@@ -86,6 +96,10 @@ class Method(ABC):
     def name(cls) -> str:
         """The registered name: the stem of the file that defines the class."""
         return cls.__module__.rpartition(".")[2]
+
+    def required(self) -> frozenset[str]:
+        """What this method needs under its settings; `needs` unless the settings add something."""
+        return frozenset(self.needs)
 
     @abstractmethod
     def apply(self, handle: Handle, data: Mapping[str, Split], run: "Run") -> Handle:
@@ -131,7 +145,8 @@ class GradientMethod(Method):
         from mmunlearn.engine import Engine
         from mmunlearn.precision import working
 
-        declared = Declared(data, self.needs)
+        declared = Declared(data, self.required())
+        handle.keep_logits = Need.LOGITS in self.required()
         with working(handle.module, run.train.precision):  # references are copied in the precision of the run
             self.prepare(handle, declared, run)
             Engine(handle, run, state=self.state, load_state=self.load_state).run(self.phases(handle, declared, run))
@@ -183,7 +198,7 @@ class EditMethod(Method):
         }
         was_training = handle.module.training
         handle.module.eval()
-        self.edit(handle, Declared(data, self.needs), run)
+        self.edit(handle, Declared(data, self.required()), run)
         handle.module.train(was_training)
         after = handle.module.state_dict()
         changed = [name for name, tensor in kept.items() if not torch.equal(tensor, after[name])]
@@ -203,7 +218,7 @@ class GuardMethod(Method):
     def apply(self, handle: Handle, data: Mapping[str, Split], run: "Run") -> Handle:
         """Wrap, then compare the weights' hash."""
         before = weights_digest(handle.module)
-        wrapped = self.wrap(handle, Declared(data, self.needs), run)
+        wrapped = self.wrap(handle, Declared(data, self.required()), run)
         if weights_digest(handle.module) != before:
             raise AssertionError(f"{self.name()} is a guard and changed weights")
         return wrapped

@@ -18,7 +18,7 @@ import torch
 from mmunlearn.data import Split
 from mmunlearn.errors import UserError
 from mmunlearn.handle import Batch, Handle, weights_digest
-from mmunlearn.methods.base import SPLIT_NEEDS, EditMethod, GradientMethod, GuardMethod, Method, Need
+from mmunlearn.methods.base import EditMethod, GradientMethod, GuardMethod, Method, Need, needed_splits
 from mmunlearn.run import Run
 from mmunlearn.settings import merge, plain
 from mmunlearn.testing.check import Check
@@ -37,10 +37,14 @@ class Toy:
 
 @cache
 def toy(modality: str, task: str = "classes") -> Toy:
-    """The toy task of a modality. task: classes, labels or (core only) tokens."""
-    if modality == "vision":
-        import importlib
+    """The toy task of a modality. task: classes, labels, tokens (core only) or text (vlm only: no pictures)."""
+    import importlib
 
+    if modality == "vlm":
+        vlm = importlib.import_module("mmunlearn.vlm.toy")
+        splits = vlm.toy_splits(text_only=task == "text")
+        return Toy(splits, vlm.toy_original(splits))
+    if modality == "vision":
         # The core imports no sibling: the battery for a sibling's methods finds its toy by name, as the registry does.
         vision = importlib.import_module("mmunlearn.vision.toy")
         splits = vision.toy_splits(labels=task == "labels")
@@ -72,8 +76,9 @@ def checks(cls: type[Method]) -> list[Check]:
         "reads declared splits only": lambda: _declared(cls, toy(modality)),
         "order inside a batch": lambda: _order(cls, toy(modality)),
         "forgets": lambda: _forgets(cls, toy(modality)),
-        "multi-label": lambda: _family(cls, toy(modality, "labels")),
     }
+    other = "text" if modality == "vlm" else "labels"
+    tests["text only" if modality == "vlm" else "multi-label"] = lambda: _family(cls, toy(modality, other))
     if issubclass(cls, GradientMethod):
         tests["micro-batches"] = lambda: _micro_batches(cls, toy(modality))
         tests["resumes"] = lambda: _resumes(cls, toy(modality))
@@ -122,7 +127,7 @@ def _constructible(cls: type[Method]) -> None:
     again = cls(plain(first.config))
     assert first.config == again.config
     assert first.intent in {"removal", "suppression"}
-    assert all(isinstance(need, Need) for need in cls.needs)
+    assert all(isinstance(need, str) and need.isidentifier() for need in cls.needs)
 
 
 def _unknown_setting(cls: type[Method]) -> None:
@@ -209,9 +214,9 @@ class _Trap(dict):
 
 
 def _declared(cls: type[Method], task: Toy) -> None:
-    allowed = {str(need) for need in SPLIT_NEEDS if need in cls.needs}
+    method = cls(toy_config(cls))
     with scratch() as run:
-        cls(toy_config(cls)).apply(task.original.copy(), _Trap(task.splits, allowed), run)
+        method.apply(task.original.copy(), _Trap(task.splits, set(needed_splits(method.required()))), run)
 
 
 class Reversed:

@@ -35,7 +35,7 @@ def command(words: Words = None, config: Config = None) -> None:
     card = benchmark.card
     table = card.pick_table(settings.evaluate.table)
     for plan in card.plans(table):
-        registry.find("judges", plan.judge, card.modality)
+        registry.load("judges", plan.judge_name, card.modality)(plan.judge_settings)
     content = plain(settings)
     content["method"] = {"name": settings.method["name"], **plain(method.config)}
     content["benchmark"] = {**plain(benchmark.config), "name": card.name}

@@ -17,8 +17,7 @@ DEMOS = {
         "finetune,cf_3,neggrad,adv_neggrad,scrub,random_label,bad_teaching,saliency,ssd,npo,unsir_2,l1_sparse",
     ),
 }
-# A rate at which a few steps on half of the forget set help the other half rather than destroy it.
-ATTACKS = ("membership", {"name": "relearn", "steps": (0, 4, 16), "optimiser": {"lr": 0.002, "momentum": 0.9}})
+ATTACKS = ("membership", {"name": "relearn", "steps": (0, 16, 64)})
 
 log = logging.getLogger(__name__)
 

@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 from mmunlearn.vision.toy import toy_handle, toy_splits
+from mmunlearn.vlm import toy as vlm_toy
 
 from mmunlearn.testing.handle_checks import Specimen, checks
 from mmunlearn.testing.tiny import TinyHandle, TinySettings, tiny_splits
@@ -21,7 +22,23 @@ def vision(labels):
     return Specimen(f"vision {'labels' if labels else 'classes'}", lambda: toy_handle(labels=labels), examples)
 
 
-SPECIMENS = [*(tiny(task) for task in ("classes", "labels", "tokens")), vision(False), vision(True)]
+def vlm(name, *, text_only=False, **settings):
+    def make():
+        handle = vlm_toy.toy_handle()
+        return handle.adapted(settings) if settings else handle
+
+    examples = vlm_toy.toy_splits(text_only=text_only)["retain"].examples[:6]  # the fourth has no picture
+    return Specimen(f"vlm {name}", make, examples)
+
+
+SPECIMENS = [
+    *(tiny(task) for task in ("classes", "labels", "tokens")),
+    *(vision(labels) for labels in (False, True)),
+    vlm("full"),
+    vlm("text", text_only=True),
+    vlm("features", tower="frozen"),
+    vlm("lora", tower="frozen", lora={"r": 4}),
+]
 ALL = [check for specimen in SPECIMENS for check in checks(specimen)]
 
 

@@ -192,3 +192,40 @@ def test_unknown_splits_and_attacks_are_named(target):
         run_stage(_stage(name="prune", options=AttackOptions(splits=("forgot",))), target, _run(target))
     with pytest.raises(UserError, match="attack 'relern' is not known"):
         make_stage("relern", "tiny", OPTIONS)
+
+
+def _gradient_norm_auc(handle, data):
+    """AUC by pairs of the negated norms, a backward pass an example."""
+
+    def norm(example):
+        copy = handle.copy()
+        copy.score(copy.collate([example])).nll.sum().backward()
+        return float(torch.cat([p.grad.double().flatten() for _, p in copy.trainable()]).norm())
+
+    inside, outside = ([norm(e) for e in data[name]] for name in ("forget", "unseen"))
+    return np.mean([(a < b) + 0.5 * (a == b) for a in inside for b in outside])
+
+
+def test_the_membership_suite_holds_the_norm_over_all_weights_of_target_and_control(target, data):
+    control = Target(target.path.parent / "retrain", TinyHandle(seed=1), data, "tiny", 3, target.train)
+    stage = _stage(name="membership")
+    results = run_stage(stage, target, _run(target), control=control)
+    assert "GRADIENTS" == results["access"]
+    for side, handle in ((results, target.handle), (results["control"], control.handle)):
+        cell = side["cells"]["membership/gradient_norm_auc"]
+        assert _gradient_norm_auc(handle, data) == pytest.approx(cell["value"])
+        assert cell["low"] <= cell["value"] <= cell["high"]
+    assert cell["low"] < cell["high"]
+    examples = len(data["forget"]) + len(data["unseen"])
+    assert examples == results["cost"]["queries"]
+    assert results == run_stage(stage, target, _run(target), control=control)
+
+
+def test_the_norm_over_all_weights_is_left_out_where_it_is_not_asked_for(target, monkeypatch):
+    monkeypatch.setattr("mmunlearn.gradient_norms.gradient_norms", lambda *_, **__: pytest.fail("it was computed"))
+    options = AttackOptions(membership=(), gradient_norm=False)
+    results = run_stage(_stage(name="membership", options=options), target, _run(target))
+    named = run_stage(_stage(name="membership", signals=["loss"], **{"as": "loss"}), target, _run(target))
+    for one in (results, named):
+        assert "LOGITS" == one["access"]
+        assert not any("gradient_norm" in name and "last" not in name for name in one["cells"])

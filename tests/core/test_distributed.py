@@ -1,6 +1,6 @@
 """Two processes give what one gives: losses, weights, running statistics, rows. One launch serves all tests.
 
-    python -m torch.distributed.run --nproc_per_node 2 tests/core/test_distributed.py OUT
+python -m torch.distributed.run --nproc_per_node 2 tests/core/test_distributed.py OUT
 """
 
 import json

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+# The builder's parts are imported as modules so that the mini edition's cache key covers their source.
+from mmunlearn.avatars import drawing, jpeg, looks, persons  # noqa: F401
 from mmunlearn.benchmark import Benchmark, check_counts
 from mmunlearn.cards import Edition
 from mmunlearn.data import Example, ImageRef, Role, Split
@@ -14,9 +16,7 @@ from mmunlearn.settings import Settings
 from mmunlearn.tables import image_files, read_text
 
 from ..duplicates import DuplicateReport, find_duplicates
-
-# The builder's parts are imported as modules so that the mini edition's cache key covers their source.
-from ..faces import avatars, jpeg, looks, mucac_writer, persons  # noqa: F401
+from ..faces import mucac_writer
 
 log = logging.getLogger(__name__)
 

@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+# The builder's parts are imported as modules so that the mini edition's cache key covers their source.
+from mmunlearn.avatars import drawing, jpeg, looks, persons  # noqa: F401
 from mmunlearn.benchmark import Benchmark, check_counts
 from mmunlearn.cards import Edition
 from mmunlearn.data import Example, ImageRef, Role, Split
@@ -18,9 +20,7 @@ from mmunlearn.settings import Settings
 from mmunlearn.tables import Record, image_files, plain_name, read_csv, unique
 
 from ..duplicates import DuplicateReport, find_duplicates, hashes
-
-# The builder's parts are imported as modules so that the mini edition's cache key covers their source.
-from ..faces import avatars, jpeg, looks, mufac_writer, persons  # noqa: F401
+from ..faces import mufac_writer
 from ._mufac_split import clean, whole_groups
 
 log = logging.getLogger(__name__)

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 
 from mmunlearn import atomic, seeds
-
-from .avatars import draw
-from .jpeg import encode
-from .looks import HATS, Look, draw_look
-from .mini_folder import mini_folder
-from .persons import TOPS_FEMALE, TOPS_MALE, Person, draw_person
+from mmunlearn.avatars.drawing import draw
+from mmunlearn.avatars.jpeg import encode
+from mmunlearn.avatars.looks import HATS, Look, draw_look
+from mmunlearn.avatars.persons import TOPS_FEMALE, TOPS_MALE, Person, draw_person
+from mmunlearn.mini_folder import mini_folder
 
 PICTURES = Path("CelebAMask-HQ") / "CelebA-HQ-img"
 IDENTITIES = "CelebA-HQ-identity.txt"

@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 
 from mmunlearn import atomic, seeds
-
-from .avatars import draw
-from .jpeg import encode
-from .looks import draw_look
-from .mini_folder import mini_folder
-from .persons import Person, draw_family, draw_person
+from mmunlearn.avatars.drawing import draw
+from mmunlearn.avatars.jpeg import encode
+from mmunlearn.avatars.looks import draw_look
+from mmunlearn.avatars.persons import Person, draw_family, draw_person
+from mmunlearn.mini_folder import mini_folder
 
 FOLDER = "custom_korean_family_dataset_resolution_128"
 SIZE_PX = 128

@@ -18,8 +18,8 @@ def _scratch(tmp_path, seed=0):
     return Run.scratch(tmp_path / "target", seed, device="cpu")
 
 
-def _plain_steps(handle, examples, steps, *, lr, momentum, batch, seed):
-    """SGD with momentum written out, over the engine's order of the attacker's examples."""
+def _plain_steps(handle, examples, steps, *, lr, momentum, batch, seed, clip=1.0):
+    """SGD with momentum on clipped gradients written out, over the engine's order of the attacker's examples."""
     order = Order(len(examples), seed, "relearn")
     parameters = [p for p in handle.module.parameters() if p.requires_grad]
     speed = [torch.zeros_like(p) for p in parameters]
@@ -29,6 +29,8 @@ def _plain_steps(handle, examples, steps, *, lr, momentum, batch, seed):
         chosen = [examples[int(i)] for i in order.epoch(epoch)[step * batch : (step + 1) * batch]]
         scored = handle.score(handle.collate(chosen))
         gradients = torch.autograd.grad(scored.nll.sum() / len(chosen), parameters)
+        length = torch.sqrt(sum((g**2).sum() for g in gradients))
+        gradients = [g * min(1.0, clip / length) for g in gradients]
         with torch.no_grad():
             for i, (parameter, gradient) in enumerate(zip(parameters, gradients, strict=True)):
                 speed[i] = momentum * speed[i] + gradient
@@ -36,9 +38,13 @@ def _plain_steps(handle, examples, steps, *, lr, momentum, batch, seed):
     return handle
 
 
-def test_budgets_are_points_of_one_trajectory_equal_to_a_plain_loop(tmp_path):
+@pytest.mark.parametrize("clip", [0, 0.3])
+def test_budgets_are_points_of_one_trajectory_equal_to_a_plain_loop(tmp_path, clip):
     data, handle = tiny_splits(forget=10), TinyHandle(seed=5)
-    attack = Relearn({"steps": (0, 1, 4, 7), "examples": 6, "batch_size": 4, "optimiser": {"lr": 0.1, "momentum": 0.9}})
+    optimiser = {"lr": 0.1, "momentum": 0.9}
+    attack = Relearn(
+        {"steps": (0, 1, 4, 7), "examples": 6, "batch_size": 4, "optimiser": optimiser, "clip_norm": clip or None}
+    )
     run = _scratch(tmp_path, seed=3)
     used = set(attack.parts(data, 3)["forget_trained"])
     examples = [e for e in data["forget"] if e.id in used]
@@ -47,7 +53,7 @@ def test_budgets_are_points_of_one_trajectory_equal_to_a_plain_loop(tmp_path):
         seen[label] = [p.detach().clone() for p in tampered.module.parameters()]
     assert ["0 steps", "1 step", "4 steps", "7 steps"] == list(seen)
     for steps in (0, 1, 4, 7):
-        expected = _plain_steps(handle.copy(), examples, steps, lr=0.1, momentum=0.9, batch=4, seed=3)
+        expected = _plain_steps(handle.copy(), examples, steps, lr=0.1, momentum=0.9, batch=4, seed=3, clip=clip or 1e9)
         label = "1 step" if steps == 1 else f"{steps} steps"
         for slow, fast in zip(expected.module.parameters(), seen[label], strict=True):
             torch.testing.assert_close(slow.detach(), fast, rtol=0, atol=1e-6)
@@ -161,7 +167,7 @@ def test_a_model_that_only_hides_comes_back_faster_than_one_that_never_saw(tmp_p
     with torch.no_grad():
         hiding.module[-1].bias[0] += 20.0  # answers class 0 always
     never = memorise(TinyHandle(seed=1), data["retain"])
-    attack = Relearn({"steps": (8,), "optimiser": {"lr": 0.05, "momentum": 0.9}})
+    attack = Relearn({"steps": (8,), "optimiser": {"lr": 0.05, "momentum": 0.9}, "clip_norm": None})
     held_out = set(attack.parts(data, 0)["forget_held_out"])
     part = Split("held", Role.FORGET, tuple(e for e in data["forget"] if e.id in held_out))
 
@@ -171,3 +177,26 @@ def test_a_model_that_only_hides_comes_back_faster_than_one_that_never_saw(tmp_p
 
     assert _accuracy(hiding, part) < 0.5
     assert recovered(hiding) > recovered(never)
+
+
+def test_the_default_leaves_a_model_that_knows_everything_as_it_is(tmp_path):
+    """A default that destroys what the model holds would pass every incomplete forgetting for a complete one."""
+    data, run = tiny_splits(), _scratch(tmp_path)
+    original = memorise(TinyHandle(seed=0), data["train"])
+    for label, tampered in Relearn().tamper(original.copy(), data, run):
+        for name in ("forget", "retain"):
+            assert _accuracy(tampered, data[name]) >= _accuracy(original, data[name]) - 0.1, (label, name)
+    assert "64 steps" == label
+
+
+def test_the_default_survives_a_model_with_steep_gradients_that_unclipped_steps_blow_up(tmp_path):
+    data = tiny_splits()
+    steep = memorise(TinyHandle(seed=1), data["retain"])
+    with torch.no_grad():
+        steep.module[-1].weight *= 300
+    budgets = list(Relearn().run(steep, data, _scratch(tmp_path), Decoding()))
+    assert 5 == len(budgets)
+    assert all(np.isfinite(r.fields["nll"]) for r in budgets[-1][2]["forget"])
+    wild = Relearn({"clip_norm": None, "optimiser": {"lr": 1e30}})
+    with pytest.raises(UserError, match=r"(?s)attack 'relearn' diverged .*Lower relearn.optimiser.lr \(now 1e\+30\)"):
+        list(wild.run(steep, data, _scratch(tmp_path), Decoding()))

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .persons import Colour, Person
+from mmunlearn.avatars.persons import Colour, Person
 
 MOUTHS_SMILING = ("smile", "twinkle", "default", "tongue")
 MOUTHS_OTHER = ("serious", "sad", "concerned", "disbelief", "grimace", "eating")

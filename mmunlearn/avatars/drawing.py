@@ -7,10 +7,9 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from mmunlearn.assets import DICEBEAR_CORE, DICEBEAR_STYLES
-from mmunlearn.errors import UserError
-
-from .looks import GREY, Look
-from .persons import Colour, Person
+from mmunlearn.avatars.looks import GREY, Look
+from mmunlearn.avatars.persons import Colour, Person
+from mmunlearn.rasterise import resvg
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -27,7 +26,7 @@ def draw(person: Person, look: Look, size_px: int) -> "Image":
 
     # bytes() because some versions of resvg-py answer with a list of integers.
     png = bytes(
-        _resvg()(svg_string=svg(person, look, size_px), background=_hex(look.background), skip_system_fonts=True)
+        resvg()(svg_string=svg(person, look, size_px), background=_hex(look.background), skip_system_fonts=True)
     )
     picture = Image.open(io.BytesIO(png)).convert("RGB")
     return ImageEnhance.Brightness(picture).enhance(look.light)
@@ -129,18 +128,6 @@ def _style() -> Any:
 
     definition = DICEBEAR_STYLES.ensure() / "avataaars.json"
     return Style(json.loads(definition.read_text("utf-8")))
-
-
-@functools.cache
-def _resvg() -> Any:
-    try:
-        from resvg_py import svg_to_bytes
-    except ImportError as missing:
-        raise UserError(
-            "avatar faces: the package resvg-py is not installed.\n"
-            "Install it: pip install resvg-py (or: pip install 'mmunlearn[mini]')"
-        ) from missing
-    return svg_to_bytes
 
 
 def _mix(one: Colour, other: Colour, frac: float) -> Colour:

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from mmunlearn.vision.faces.avatars import draw, svg
-from mmunlearn.vision.faces.looks import draw_look
-from mmunlearn.vision.faces.persons import draw_family, draw_person
+
+from mmunlearn.avatars.drawing import draw, svg
+from mmunlearn.avatars.looks import draw_look
+from mmunlearn.avatars.persons import draw_family, draw_person
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Vision-language models: handle, benchmarks (FIUBench, MMUBench, SafeEraser …), methods and metrics of their own."""
