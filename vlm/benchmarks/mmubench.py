@@ -218,8 +218,7 @@ class Mmubench(Benchmark):
     # ---- the rest of the contract ---------------------------------------------------------------------------------
     def build_mini(self, root: Path, seed: int, sizes: Mapping[str, Any] | None = None) -> None:
         """Logos, emoji and avatars as concepts, in the sizes of the card with `sizes` laid over them."""
-        data = {**self.card.editions["mini"].data, **(sizes or {})}
-        writer.write_mini(root, writer.MiniSizes(**data), seed)
+        writer.write_mini(root, self.mini_sizes(writer.MiniSizes, sizes), seed)
 
     def model(self, edition: Edition) -> dict[str, Any]:
         """The card's model."""
