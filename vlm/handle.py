@@ -22,6 +22,7 @@ from mmunlearn.settings import build, merge, plain
 from mmunlearn.token_stats import LogitForm, TokenStats, token_logprobs, token_stats
 
 from . import adapters
+from .alternatives import alternatives
 from .families.base import Picture
 from .families.find import family_of
 from .features import FeatureCache, model_inputs, served
@@ -462,35 +463,29 @@ class VlmHandle(Handle):
         return pad if pad is not None else (self.tokenizer.eos_token_id or 0)
 
     def _score_rows(self, examples: Sequence[Example], rows: Sequence[dict[str, Any]], size: int) -> None:
-        """Token statistics of targets and choices; alternatives of one question lie beside each other."""
-        asked: list[tuple[int, int, Example]] = []
+        """Token statistics of targets and choices; alternatives of one question share the pass over their prompt."""
+        asked: list[tuple[int, list[int], list[Example]]] = []  # row, which choice (-1: the target), what is scored
         for i, example in enumerate(examples):
-            if isinstance(example.target, str):
-                asked.append((i, -1, example))
-            asked += [(i, k, example.with_target(choice)) for k, choice in enumerate(example.choices)]
-        order = sorted(
-            range(len(asked)), key=lambda n: (asked[n][2].image is None, len(self.tokens(asked[n][2])[0]), n)
-        )
-        for i, example in enumerate(examples):
+            items = [(-1, example)] if isinstance(example.target, str) else []
+            items += [(k, example.with_target(choice)) for k, choice in enumerate(example.choices)]
+            if items:
+                asked.append((i, [k for k, _ in items], [item for _, item in items]))
             if example.choices:
                 rows[i] |= {"choices_nll": [0.0] * len(example.choices), "choices_count": [0] * len(example.choices)}
-        flat = [item[2] for item in asked]
-        for part in self._parts(order, flat, size):
-            batch = self.collate([flat[n] for n in part]).to(self.device)
-            stats, owner = self.token_stats(batch)
-            columns = torch.stack([stats.logprob.double(), stats.mu.double(), stats.var.double()]).cpu()
-            ranks, owner = stats.rank.cpu(), owner.cpu()
-            for place, n in enumerate(part):
-                i, choice, _ = asked[n]
-                logprob, mu, var = columns[:, owner == place].tolist()
-                if choice >= 0:
-                    rows[i]["choices_nll"][choice] = -sum(logprob)
-                    rows[i]["choices_count"][choice] = len(logprob)
-                else:
-                    rows[i] |= {
-                        "nll": -sum(logprob), "count": len(logprob), "token_logprob": logprob, "token_mu": mu,
-                        "token_var": var, "token_rank": ranks[owner == place].tolist(),
-                    }  # fmt: skip
+        most = max((len(items) for _, _, items in asked), default=1)
+        lengths = [max(len(self.tokens(item)[0]) for item in items) for _, _, items in asked]
+        order = sorted(range(len(asked)), key=lambda n: (asked[n][2][0].image is None, lengths[n], n))
+        for part in self._parts(order, [items[0] for _, _, items in asked], max(1, size // most)):
+            groups = [asked[n] for n in part]
+            if most > 1:
+                made = alternatives(self, [items for _, _, items in groups])
+            else:
+                stats, owner = self.token_stats(self.collate([items[0] for _, _, items in groups]).to(self.device))
+                counts = owner.bincount(minlength=len(groups)).tolist()
+                made = [[TokenStats(*row)] for row in zip(*(column.split(counts) for column in stats), strict=True)]
+            for (i, choices, _), found in zip(groups, made, strict=True):
+                for choice, stats in zip(choices, found, strict=True):
+                    _record(rows[i], choice, stats)
 
     def _add_words(self, examples: Sequence[Example], rows: Sequence[dict[str, Any]]) -> None:
         """The text of each supervised token of the target (they join to the answer), and the vocabulary's size."""
@@ -499,6 +494,20 @@ class VlmHandle(Handle):
             if isinstance(example.target, str):
                 ids, start = self.tokens(example)
                 row |= {"token_text": pieces(ids[start:], self.tokenizer.decode), "vocabulary": size}
+
+
+def _record(row: dict[str, Any], choice: int, stats: TokenStats) -> None:
+    """Write one answer's statistics into a response's fields."""
+    columns = torch.stack([stats.logprob.double(), stats.mu.double(), stats.var.double()])
+    logprob, mu, var = columns.cpu().tolist()
+    if choice >= 0:
+        row["choices_nll"][choice] = -sum(logprob)
+        row["choices_count"][choice] = len(logprob)
+    else:
+        row |= {
+            "nll": -sum(logprob), "count": len(logprob), "token_logprob": logprob, "token_mu": mu,
+            "token_var": var, "token_rank": stats.rank.cpu().tolist(),
+        }  # fmt: skip
 
 
 def _asked(example: Example) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from mmunlearn.vlm.handle import VlmHandle
 from PIL import Image
 
 from mmunlearn.data import Example, ImageRef
+from mmunlearn.handle import Decoding
 
 NAMES = (
     "idefics3", "internvl", "llava", "llava_next", "llava_phi", "mllama", "paligemma", "qwen2_5_vl", "qwen2_vl",
@@ -75,3 +76,26 @@ def test_other_prompts_in_one_group_are_refused() -> None:
     two = [Example(id="a", prompt="Who?", target="x"), Example(id="b", prompt="When?", target="x")]
     with pytest.raises(AssertionError, match="share their prompt"):
         alternatives(handle, [two])
+
+
+def test_responses_hold_targets_and_choices_as_if_each_were_scored_alone() -> None:
+    handle = made("llava")
+    mixed = [
+        Example(id="r/0", image=picture(0, 40, 60), prompt="Who?", target="Ann Lee.", choices=("Bob.", "A long name.")),
+        Example(id="r/1", prompt="When?", target="1984"),
+        Example(id="r/2", image=picture(1, 30, 30), prompt="Where is it?", choices=("North.",)),
+        Example(id="r/3", image=picture(1, 30, 30), prompt="Nothing to score"),
+    ]
+    for size in (1, 3, 64):
+        got = [row.fields for row in handle.respond(mixed, Decoding(batch_size=size, max_new_tokens=0), 0)]
+        for example, fields in zip(mixed, got, strict=True):
+            assert (example.target is not None) == ("nll" in fields)
+            if example.target is not None:
+                score = handle.score(handle.collate([example]))
+                assert score.nll.item() == pytest.approx(fields["nll"], rel=1e-4)
+                assert -score.nll.item() == pytest.approx(sum(fields["token_logprob"]), rel=1e-4)
+                assert [fields["count"]] * 4 == [len(fields[f"token_{k}"]) for k in ("logprob", "mu", "var", "rank")]
+                assert fields["count"] == score.count.item()
+            alone = [handle.score(handle.collate([example.with_target(choice)])) for choice in example.choices]
+            assert [a.nll.item() for a in alone] == pytest.approx(fields.get("choices_nll", []), rel=1e-4)
+            assert [a.count.item() for a in alone] == fields.get("choices_count", [])
