@@ -93,7 +93,8 @@ def judge(run: Run, plan: EvaluationPlan, examples: Sequence[Example], modality:
     ]
     verdicts = _graded(run.path / "verdicts" / plan.name, grader, items)
     merged = [
-        answers[item.example.id] | {"value": _fields(verdict)["value"], "label": verdict.label}
+        answers[item.example.id]
+        | {"value": _fields(verdict)["value"], "label": verdict.label, "explanation": verdict.explanation}
         for item, verdict in zip(items, verdicts, strict=True)
     ]
     return Rows.of(merged).sorted()

@@ -229,7 +229,7 @@ def decoding(settings: RunSettings, card: Card, split: str) -> Decoding:
     """How the responses to a split are made: the card's words for it, the run's over them."""
     facts = card.splits.get(split)
     content = dict(facts.decoding) if facts else {}
-    content |= settings.evaluate.decoding
+    content |= card.editions[settings.edition].decoding | settings.evaluate.decoding
     known = {key: content.pop(key) for key in ("max_new_tokens", "temperature") if key in content}
     return Decoding(batch_size=settings.evaluate.batch_size, fields=content, **known)
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mmunlearn.records import Rows
+from mmunlearn.token_signals import of_tokens
 
 
 class Answers(NamedTuple):
@@ -54,7 +55,8 @@ def signals(rows: Rows) -> dict[str, np.ndarray]:
 
     loss (negated nats an item), confidence, correctness, entropy and modified_entropy (negated nats), rescaled_logit,
     logit_difference, last_layer_gradient_norm (column `feature_norm`; negated), gradient_norm (column `grad_norm`, the
-    norm over all weights, see `mmunlearn.gradient_norms`; negated).
+    norm over all weights, see `mmunlearn.gradient_norms`; negated); of texts min_k, min_k_pp and zlib_ratio
+    (`mmunlearn.token_signals`).
     """
     found: dict[str, np.ndarray] = {}
     if "logits" in rows and "target" in rows and len(rows):
@@ -66,7 +68,7 @@ def signals(rows: Rows) -> dict[str, np.ndarray]:
         found["loss"] = -mean_nll(rows)
     if "grad_norm" in rows:
         found["gradient_norm"] = -rows["grad_norm"].astype(np.float64)
-    return found
+    return found | of_tokens(rows)
 
 
 def mean_nll(rows: Rows) -> np.ndarray:
@@ -169,4 +171,7 @@ SIGNALS: Mapping[str, str] = {
     "logit_difference": "z_y - largest other logit",
     "last_layer_gradient_norm": "negated norm of the last layer's gradient, closed form",
     "gradient_norm": "negated norm of the gradient by all weights, where rows carry it",
+    "min_k": "texts: weighted Min-K over the ratios 0.1 to 0.5, renormalised",
+    "min_k_pp": "texts: the same of standardised token log-probabilities (Min-K++)",
+    "zlib_ratio": "texts: negated loss a token by compressed size in bytes",
 }

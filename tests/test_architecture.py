@@ -35,12 +35,12 @@ LAYERS = [
         "per_sample",
         "token_stats",
     },
-    {"signals", "intervals", "roc", "divergence", "chat"},
+    {"token_signals", "signals", "intervals", "roc", "divergence", "chat"},
     {"bank"},
     {"run", "engine", "forget_updates", "objective"},
     {"methods", "attacks", "judges", "metrics"},
     {"evaluate", "flags", "manifest", "model_cache", "report", "pipeline", "grid", "launchers", "reproduce", "verbs"}
-    | {"attack_stage", "shadows", "representation"},
+    | {"attack_stage", "attack_target", "shadows", "representation"},
     {"testing", "cli", "processes", "__main__"},
 ]
 WITHOUT_TORCH = ("errors", "settings", "seeds", "registry", "records")

@@ -45,7 +45,7 @@ Drawn = tuple[tuple[int, ...], int]  # expanded token ids, first supervised posi
 
 class VlmHandle(Handle):
     """A vision-language model behind the core's verbs. Scores cover answer tokens only; further verbs serve methods of
-    this sibling: `hidden`, `everywhere`, `token_stats`, `complete`."""
+    this sibling: `hidden`, `score_everywhere`, `token_stats`, `complete`."""
 
     modality: ClassVar[str] = "vlm"
     Settings: ClassVar = VlmSettings
@@ -276,7 +276,7 @@ class VlmHandle(Handle):
             inner = self.model.model
             return inner(**_inputs(batch.tensors), use_cache=False, return_dict=True).last_hidden_state
 
-    def everywhere(self, batch: Batch) -> tuple[Float[Tensor, "batch token vocab"], Tensor]:
+    def score_everywhere(self, batch: Batch) -> tuple[Float[Tensor, "batch token vocab"], Tensor]:
         """Logits that predict the next token at every position, padding included, and the mask of real tokens (batch,
         token); for the reference objectives that average over everything."""
         logits = self.form.apply_(nn.functional.linear(self.hidden(batch), *self._head()).float())

@@ -64,6 +64,7 @@ class Metric(ABC):
     needs_original: ClassVar[bool] = False
     needs_cells: ClassVar[tuple[str, ...]] = ()
     measures: ClassVar[Literal["quality", "forgetting"]] = "quality"  # what the contract's direction check varies
+    reads: ClassVar[Literal["classes", "text"]] = "classes"  # which rows the contract's checks build
     known_failures: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, config: Settings | Mapping[str, Any] | None = None):

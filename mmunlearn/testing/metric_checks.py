@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from mmunlearn.records import Rows, Shard, read_rows
 from mmunlearn.seeds import generator
 from mmunlearn.signals import answers, of_logits
 from mmunlearn.testing.check import Check
+from mmunlearn.testing.text_rows import text_rows
 
 N = 60  # rows a split
 CLASSES = 3
@@ -76,26 +78,30 @@ def _cells(quality: float, leak: float) -> dict[str, Value]:
     known = {
         "test/top1": quality, "retain/top1": quality, "forget/top1": quality + leak, "forget/mia": 0.5 + leak,
         "forget/forgetting_score": leak, "forget/cka": 1 - leak, "all/agl": 1 - leak, "all/agr": 1 - leak,
+        "forget/keyword_recall": leak, "forget/ape": leak, "forget/min_k": leak, "forget/ks_log_p": -20 * leak,
+        "retain/rouge_l": quality, "retain/truth_ratio": quality, "retain/keyword_recall": quality,
+        "retain/probability": quality,
     }  # fmt: skip
     return {name: Value(value, N) for name, value in known.items()}
 
 
 def pair(component: type[Metric]) -> tuple[Sight, Sight]:
     """A worse and a better sight: of answers ("quality") or of forgetting ("forgetting"), as the metric declares."""
-    unseen, reference = _rows("unseen", 1.0, 1), _rows("forget", 1.0, 2)
-    original = _rows("forget", 5.0, 3)
+    made = partial(text_rows, n=N) if component.reads == "text" else _rows
+    unseen, reference = made("unseen", 1.0, 1), made("forget", 1.0, 2)
+    original = made("forget", 5.0, 3)
     fixed: dict[str, Any] = {
-        "against": Rows.of(unseen), "reference": Rows.of(reference), "reference_against": Rows.of(_rows("unseen", 1,
+        "against": Rows.of(unseen), "reference": Rows.of(reference), "reference_against": Rows.of(made("unseen", 1,
         4)),
-        "original": Rows.of(original), "original_against": Rows.of(_rows("unseen", 1.0, 5)),
-        "splits": {"retain": Rows.of(_rows("retain", 5.0, 6)), "test": Rows.of(_rows("test", 1.0, 7))},
+        "original": Rows.of(original), "original_against": Rows.of(made("unseen", 1.0, 5)),
+        "splits": {"retain": Rows.of(made("retain", 5.0, 6)), "test": Rows.of(made("test", 1.0, 7))},
     }  # fmt: skip
     if component.measures == "forgetting":
-        kept, gone = original, _rows("forget", 1.0, 8)
+        kept, gone = original, made("forget", 1.0, 8)
         sights = (Sight(rows=Rows.of(kept), cells=_cells(0.6, 0.4)), Sight(rows=Rows.of(gone), cells=_cells(0.6, 0.0)))
     else:
-        poor, good = _rows("forget", 0.0, 9, noise=0.0), _rows("forget", 4.0, 10)
-        fixed["reference"] = Rows.of(_rows("forget", 4.0, 11))
+        poor, good = made("forget", 0.0, 9, noise=0.0), made("forget", 4.0, 10)
+        fixed["reference"] = Rows.of(made("forget", 4.0, 11))
         sights = (Sight(rows=Rows.of(poor), cells=_cells(0.3, 0.2)), Sight(rows=Rows.of(good), cells=_cells(0.9, 0.2)))
     worse, better = (replace(sight, **fixed) for sight in sights)
     return _with_gaps(component, worse, 0.4), _with_gaps(component, better, 0.0)
@@ -175,7 +181,7 @@ def _unscored(component: type[Metric]) -> None:
     """Every number of the rows missing; what metrics of cells read, too."""
     sight = pair(component)[0]
     blank = {
-        name: np.full_like(column, math.nan) if column.dtype != object else column
+        name: np.full_like(column, math.nan if column.dtype != object else None)
         for name, column in sight.rows.columns.items()
     }
     cells = {name: Value(math.nan, 0) for name in sight.cells}

@@ -46,6 +46,9 @@ def answer(handle: VisionHandle, examples: list[Example]) -> Rows:
     return Rows.of([{"id": a.id, **a.fields} for a in handle.respond(examples, Decoding(), 0)])
 
 
+OTHERS = ("gradient_norm", "min_k", "min_k_pp", "zlib_ratio")  # need a backward pass, or a text
+
+
 def one_pass(handle: VisionHandle, forget: list[Example], unseen: list[Example]) -> dict[str, Value]:
     sight = Sight(answer(handle, forget), answer(handle, unseen))
     cells = dict(Membership().measure(sight, 0))
@@ -55,7 +58,7 @@ def one_pass(handle: VisionHandle, forget: list[Example], unseen: list[Example])
 def pass_each(handle: VisionHandle, forget: list[Example], unseen: list[Example]) -> dict[str, Value]:
     cells: dict[str, Value] = {}
     for name in SIGNALS:
-        if name != "gradient_norm":  # needs a backward pass on both sides
+        if name not in OTHERS:
             sight = Sight(answer(handle, forget), answer(handle, unseen))
             found = Membership({"signals": [name]}).measure(sight, 0)
             cells |= {key: value for key, value in found.items() if key.startswith(name)}

@@ -102,6 +102,10 @@ def test_every_signal_is_described_and_higher_for_the_surer_answer():
         "grad_norm": np.array([2.0, 0.1]),
     }  # fmt: skip
     found = signals(rows_of(logits, np.zeros((2, 1)), **columns))
+    token = {name: np.array([[low] * 10, [high] * 10]) for name, low, high in (
+        ("token_logprob", -3.0, -0.1), ("token_mu", -2.0, -2.0), ("token_var", 1.0, 1.0))}  # fmt: skip
+    target = np.array(["a word", "a word"], dtype=object)
+    found |= signals(Rows(("a", "b"), {**token, "target": target, "nll": columns["nll"], "count": np.ones(2)}))
     assert set(SIGNALS) == set(found)
     assert all(values[1] >= values[0] for values in found.values())
 

@@ -1,0 +1,53 @@
+"""What text metrics share: rows that were answered, the first sentence, a mean with its error."""
+
+import math
+from typing import Literal
+
+import numpy as np
+
+from mmunlearn.metrics.base import NOTHING, Value
+from mmunlearn.records import Rows
+
+Cut = Literal["none", "reference"]
+
+
+def answered(rows: Rows, *columns: str) -> tuple[Rows, int]:
+    """Rows in which none of `columns` is None or NaN, and how many were left out; all rows where a column is absent."""
+    if not len(rows) or any(name not in rows for name in columns):
+        return rows.take([]), len(rows)
+    keep = np.asarray([not any(_missing(rows[name][i]) for name in columns) for i in range(len(rows))])
+    return rows.take(np.flatnonzero(keep)), int((~keep).sum())
+
+
+def _missing(value: object) -> bool:
+    if value is None or isinstance(value, str):
+        return value is None
+    return bool(np.isnan(np.asarray(value, dtype=np.float64)).any())
+
+
+def shortened(text: str, cut: Cut) -> str:
+    """The text, or (`reference`) what FIUBench's code keeps of it: up to the first full stop, nothing without one."""
+    return text if cut == "none" else text[: text.find(".") + 1]
+
+
+def mean_of(values: np.ndarray, unscored: int = 0) -> Value:
+    """Mean of the values that are not NaN with its standard error; the others count as unscored."""
+    known = values[~np.isnan(values)]
+    unscored += len(values) - len(known)
+    if not len(known):
+        return NOTHING._replace(unscored=unscored)
+    n = len(known)
+    stderr = float(known.std(ddof=1) / math.sqrt(n)) if n > 1 else None
+    return Value(float(known.mean()), n, stderr, unscored)
+
+
+def choice_losses(rows: Rows, divide_by: Literal["tokens", "labels"]) -> list[np.ndarray]:
+    """Loss a token in nats of each choice of each row, in the order of the choices.
+
+    divide_by: the number of tokens scored, or (FIUBench's code) one more, as if a dropped first label counted too.
+    """
+    extra = 0 if divide_by == "tokens" else 1
+    return [
+        np.asarray(nll, dtype=np.float64) / np.maximum(np.asarray(count, dtype=np.float64) + extra, 1)
+        for nll, count in zip(rows["choices_nll"], rows["choices_count"], strict=True)
+    ]
