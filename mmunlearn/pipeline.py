@@ -15,6 +15,7 @@ from pydantic import Field
 from mmunlearn import registry
 from mmunlearn.atomic import new_folder, write_json
 from mmunlearn.benchmark import Benchmark, resolve_root
+from mmunlearn.borrowed_targets import borrowed
 from mmunlearn.cards import Card, Edition, EvaluationPlan
 from mmunlearn.data import Split
 from mmunlearn.engine import accelerator, on_cpu
@@ -36,13 +37,15 @@ log = logging.getLogger(__name__)
 
 class EvaluateSettings(Settings):
     """What is measured after the method. table: of the card. limit: at most that many examples a split (0: all).
-    decoding: laid over the card's words for each split (max_new_tokens, temperature, a sibling's fields).
+    decoding: laid over the card's words for each split (max_new_tokens, temperature, a sibling's fields). original: run
+    whose answers are the targets of splits with `targets_from` (default: the start's, or this run's own).
     judge_backend: who answers for every model judge, in place of the card's backend ({kind: chat|server, …})."""
 
     table: str | None = None
     limit: int = Field(0, ge=0)
     batch_size: int = Field(256, ge=1)
     decoding: dict[str, Any] = Field(default_factory=dict)
+    original: str | None = None
     judge_backend: dict[str, Any] = Field(default_factory=dict)
     splits: tuple[str, ...] = ()  # further splits to respond to, for attacks and plots
 
@@ -246,7 +249,23 @@ def _respond_stage(
     for name in wanted_splits(plans, settings):
         if name not in data:
             raise UserError(f"evaluate: split {name!r} is not in this data. Splits: {', '.join(data)}.")
-        respond(run, handle, limited(data[name], settings.evaluate.limit), decoding(settings, card, name), place)
+        split = limited(data[name], settings.evaluate.limit)
+        source = card.splits[name].targets_from if name in card.splits else ""
+        if source:
+            folder = original_run(run.path, settings)
+            if folder == run.path:
+                asked = limited(data[source], settings.evaluate.limit)
+                respond(run, handle, asked, decoding(settings, card, source), place)
+            split = borrowed(split, source, folder)
+        respond(run, handle, split, decoding(settings, card, name), place)
+
+
+def original_run(path: Path, settings: RunSettings) -> Path:
+    """Folder of the original model's run, as seen from the run at `path` (itself, where it starts from nothing)."""
+    told = settings.evaluate.original or settings.start
+    if told is None:
+        return path
+    return (path / told).resolve() if Path(told).parts[:1] == ("..",) else Path(told)
 
 
 def _with_backend(settings: RunSettings, backend: Mapping[str, Any] | None) -> RunSettings:

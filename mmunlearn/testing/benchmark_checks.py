@@ -6,6 +6,7 @@ edition) and reads it in every variant that the class states.
 
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,12 @@ import numpy as np
 
 from mmunlearn import registry
 from mmunlearn.benchmark import Benchmark, resolve_root
+from mmunlearn.borrowed_targets import borrowed
 from mmunlearn.cards import Card, Edition, EvaluationPlan
 from mmunlearn.data import Split, image_digests
 from mmunlearn.errors import UserError
 from mmunlearn.evaluate import Comparison, reduce, respond
-from mmunlearn.handle import Decoding
+from mmunlearn.handle import Decoding, Handle
 from mmunlearn.modalities import handle_class
 from mmunlearn.run import Run
 from mmunlearn.testing.check import Check
@@ -253,8 +255,19 @@ def _evaluations(cls: type[Benchmark]) -> None:
         with tempfile.TemporaryDirectory() as folder:
             run = Run.scratch(Path(folder))
             for split in dict.fromkeys(s for plan in plans for s in (plan.split, plan.against) if s):
-                respond(run, handle, splits[split], Decoding(batch_size=64, max_new_tokens=8))
+                _respond(run, handle, card, splits, split)
             cells = reduce(run, plans, splits, card.modality, Comparison(reference=run.path, original=run.path))
         for cell in measured_cells(card, plans):
             assert cell in cells, f"{name}: {cell} is not in the results"
             assert np.isfinite(cells[cell].value) and cells[cell].n > 0, f"{name}: {cell} is {cells[cell]}"
+
+
+def _respond(run: Run, handle: Handle, card: Card, splits: Mapping[str, Split], name: str) -> None:
+    """Responses as a run makes them, but short; targets that are an original's answers come from this model."""
+    facts = card.splits[name]
+    fields = {key: value for key, value in facts.decoding.items() if key not in ("max_new_tokens", "temperature")}
+    how, asked = Decoding(batch_size=64, max_new_tokens=8, fields=fields), splits[name]
+    if facts.targets_from:
+        respond(run, handle, splits[facts.targets_from], replace(how, fields={}))
+        asked = borrowed(asked, facts.targets_from, run.path)
+    respond(run, handle, asked, how)
