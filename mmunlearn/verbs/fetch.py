@@ -34,7 +34,7 @@ def command(
     settings = card.tables[card.pick_table(table)].benchmark
     benchmark = registry.load("benchmarks", card.name, card.modality)(settings)
     place = resolve_root(benchmark, edition, root)  # type: ignore[arg-type]
-    splits = benchmark.splits(place, edition)  # type: ignore[arg-type]
+    splits = {**benchmark.splits(place, edition), **benchmark.more_splits()}  # type: ignore[arg-type]
     print(f"{card.name} ({edition}) in {place}: readable and consistent")
     for split in splits.values():
         role = str(split.role)
