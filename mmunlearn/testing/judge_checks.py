@@ -101,7 +101,8 @@ def _singles(component: type[Judge]) -> None:
 
 
 def _cache(component: type[Judge]) -> None:
-    judge, cache = made(component), {}
+    judge = made(component)
+    cache: dict[str, Verdict] = {}
     first = judge(items_of(component), cache)
     spy = _Spy(judge)
     assert first == judge(items_of(component), cache), "the cache gave other verdicts"
