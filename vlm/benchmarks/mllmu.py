@@ -22,7 +22,9 @@ from ._tiny import TINY
 LETTERS = "ABCD"
 TASKS = ("classification", "cloze", "generation")
 KINDS = {"Image_Textual": "", "Pure_Text": "_text"}
-COLUMNS = dict.fromkeys(("image", "ID", "question", "answer", "Classification_Task", "Generation_Task", "Mask_Task"), ())  # fmt: skip
+COLUMNS = dict.fromkeys(
+    ("image", "ID", "question", "answer", "Classification_Task", "Generation_Task", "Mask_Task"), ()
+)  # fmt: skip
 # Persons in each configuration of the hub's data set.
 PERSONS = {
     "Test_Set": 500, "Retain_Set": 153, "forget_5": 25, "forget_10": 50, "forget_15": 75, "retain_95": 475,
