@@ -31,12 +31,16 @@ class Source(Settings):
 
 
 class SplitFacts(Settings):
-    """One split: its role and, by variant of the data, how many examples it has in the full edition."""
+    """One split: its role and, by variant of the data, how many examples it has in the full edition.
+
+    targets_from: another split with the same examples; the original's answers to it are this split's targets.
+    """
 
     role: Literal["forget", "retain", "train", "holdout", "unseen", "utility"]
     what: str
     count: dict[str, int] = Field(default_factory=dict)
     decoding: dict[str, Any] = Field(default_factory=dict)  # laid over Decoding: max_new_tokens, temperature, fields
+    targets_from: str = ""
     from_: str = Field(alias="from")
 
 
@@ -62,6 +66,17 @@ class EvaluationPlan(Settings):
         if not isinstance(value, str) and not isinstance(value.get("name"), str):
             raise ValueError("judge needs a name")
         return value
+
+    @property
+    def prefix(self) -> str:
+        """What the plan's cells begin with."""
+        return self.section or self.name
+
+    def with_backend(self, backend: dict[str, Any]) -> Self:
+        """The same plan with another backend of its model judge; plans whose judge is a rule stay as they are."""
+        if not backend or self.judge_name != "model_judge":
+            return self
+        return self.model_copy(update={"judge": {"name": self.judge_name, **self.judge_settings, "backend": backend}})
 
     @property
     def judge_name(self) -> str:
@@ -151,7 +166,8 @@ class Table(Settings):
 class EditionFacts(Settings):
     """Model, training recipe of original and retrained model, and data sizes of one edition.
 
-    unlearn: settings laid over the original when a method starts from it (adapters, frozen parts).
+    unlearn: settings laid over the original when a method starts from it (adapters, frozen parts). decoding: laid over
+    every split's (a mini model's answers are short). presets: by --preset, laid over the model of every row.
     """
 
     model: dict[str, Any]
@@ -159,6 +175,8 @@ class EditionFacts(Settings):
     data: dict[str, Any] = Field(default_factory=dict)  # the builder's sizes (mini)
     train: dict[str, Any] = Field(default_factory=dict)
     unlearn: dict[str, Any] = Field(default_factory=dict)
+    decoding: dict[str, Any] = Field(default_factory=dict)
+    presets: dict[str, dict[str, Any]] = Field(default_factory=dict)
     from_: dict[str, str] = Field(alias="from")
 
 
@@ -208,6 +226,7 @@ class Card(Settings):
                     raise ValueError(f"tables.{name}.rows lacks {needed!r}")
             _check_table(name, table)
         used = {preset for row in self.rows.values() for preset in row.presets}
+        used |= {preset for facts in self.editions.values() for preset in facts.presets}
         used |= {
             preset for table in self.tables.values() for part in table.overrides.values() for preset in part.presets
         }
@@ -250,22 +269,29 @@ class Card(Settings):
         entry = self.rows[row]
         table_entry = self.tables[table].overrides.get(row)
         parts: list[RowSettings] = [entry, table_entry] if table_entry else [entry]
-        layers = [self.editions[edition].recipe] if entry.method["name"] == "retrain" else []
-        layers.append(entry.method)
+        layers = [entry.method]
         if edition == "full":
             layers += [part.method for part in parts[1:]]
         else:
             layers += [part.mini for part in parts]
         if preset is not None:
             layers += [part.presets.get(preset, {}) for part in parts]
-        settings: dict[str, Any] = {}
+        # The mini edition of a benchmark with pretrained models names another method for its original (retrain).
+        name = next(layer["name"] for layer in reversed(layers) if "name" in layer)
+        settings: dict[str, Any] = dict(self.editions[edition].recipe) if name == "retrain" else {}
         for layer in layers:
             settings = merge(settings, layer)
         return copy.deepcopy(settings)  # cards are shared
 
-    def model(self, table: str, edition: Edition) -> dict[str, Any]:
-        """What a table lays over the edition's model: its own network, in the full edition only."""
-        return dict(self.tables[table].model) if edition == "full" else {}
+    def model(self, table: str, edition: Edition, preset: str | None = None) -> dict[str, Any]:
+        """What a table lays over the edition's model: its own network, in the full edition only; and a preset's."""
+        own = dict(self.tables[table].model) if edition == "full" else {}
+        return merge(own, self.editions[edition].presets.get(preset or "", {}))
+
+    def unlearn(self, edition: Edition, preset: str | None = None) -> dict[str, Any]:
+        """What is laid over the original when a method starts from it, a preset's words included."""
+        facts = self.editions[edition]
+        return merge(facts.unlearn, facts.presets.get(preset or "", {}))
 
 
 def _check_table(name: str, table: Table) -> None:

@@ -50,8 +50,13 @@ def masked_sum(values: Float[Tensor, "batch item"], scored: Scored) -> Float[Ten
 
 
 def kl(teacher: Scored, student: Scored, *, temperature: float = 1.0, who: str = "KL") -> Float[Tensor, " batch"]:
-    """KL(teacher ‖ student) of each example summed over its supervised items, times T² (Hinton's scaling)."""
+    """KL(teacher ‖ student) of each example summed over its supervised items, times T² (Hinton's scaling).
+
+    The teacher's records may be padded to another length (a cache pads by its own batches).
+    """
     t, s = need_logits(teacher, who), need_logits(student, who)
+    if student.mask is not None and t.shape[1] != s.shape[1]:
+        t = functional.pad(t[:, : s.shape[1]], (0, 0, 0, max(0, s.shape[1] - t.shape[1])))
     return masked_sum(divergence(t, s, student.family, temperature=temperature), student) * temperature**2
 
 

@@ -164,3 +164,16 @@ def test_weight_norms_equal_sums_over_entries():
 def test_a_record_without_logits_is_refused_by_name():
     with pytest.raises(UserError, match="scrub"):
         losses.need_logits(Scored(torch.zeros(1), torch.ones(1, dtype=torch.int64)), "scrub")
+
+
+def test_kl_takes_a_teacher_padded_to_another_length():
+    draw = torch.Generator().manual_seed(0)
+    student = torch.randn(2, 3, 4, generator=draw)
+    mask = torch.tensor([[True, True, False], [True, False, False]])
+    count = mask.sum(-1)
+    zero = torch.zeros(2)
+    teacher = torch.randn(2, 5, 4, generator=draw)
+    asked = Scored(zero, count, student, mask)
+    whole = losses.kl(Scored(zero, count, teacher[:, :3], mask), asked)
+    assert torch.equal(whole, losses.kl(Scored(zero, count, teacher), asked))
+    assert torch.equal(whole, losses.kl(Scored(zero, count, teacher[:, :2]), asked))
