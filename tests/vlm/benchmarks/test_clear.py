@@ -102,7 +102,7 @@ FAULTS = {
     ),
     "not parquet": (lambda root: (root / "real_faces" / FILE).write_text("x"), "not a readable parquet file"),
     "no caption": (_row("forget10+tofu", lambda r: [one.pop("caption") for one in r]), "no column caption"),
-    "a blank caption": (_row("forget10+tofu", lambda r: r[0].__setitem__("caption", "")), "line 1: caption must be text"),
+    "a blank caption": (_row("forget10+tofu", lambda r: r[0].__setitem__("caption", "")), "line 1: caption must be"),
     "a blank name": (_row("retain90+tofu", lambda r: r[1].__setitem__("name", " ")), "line 2: name must be text"),
     "neither picture nor question": (
         _row("forget10+tofu", lambda r: r[0].__setitem__("image", None)), "line 1: question must be text"
