@@ -88,8 +88,7 @@ class Clear(Benchmark):
 
     def build_mini(self, root: Path, seed: int, sizes: Mapping[str, Any] | None = None) -> None:
         """Avatars with captions in the real layout, in the sizes of the card with `sizes` laid over them."""
-        data = {**self.card.editions["mini"].data, **(sizes or {})}
-        clear_writer.write_clear(root, clear_writer.ClearSizes(**data), seed)
+        clear_writer.write_clear(root, self.mini_sizes(clear_writer.ClearSizes, sizes), seed)
 
     def model(self, edition: Edition) -> dict[str, Any]:
         """The card's model; the task decides nothing about it."""

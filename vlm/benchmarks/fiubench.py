@@ -99,8 +99,7 @@ class Fiubench(Benchmark):
 
     def build_mini(self, root: Path, seed: int, sizes: Mapping[str, Any] | None = None) -> None:
         """Avatars and invented profiles in the real layout, in the sizes of the card with `sizes` laid over them."""
-        data = {**self.card.editions["mini"].data, **(sizes or {})}
-        fiubench_writer.write_fiubench(root, fiubench_writer.FiubenchSizes(**data), seed)
+        fiubench_writer.write_fiubench(root, self.mini_sizes(fiubench_writer.FiubenchSizes, sizes), seed)
 
     def model(self, edition: Edition) -> dict[str, Any]:
         """The card's model; the task decides nothing about it."""

@@ -121,8 +121,7 @@ class Mllmu(Benchmark):
 
     def build_mini(self, root: Path, seed: int, sizes: Mapping[str, Any] | None = None) -> None:
         """Avatars and invented profiles in the real layout, in the sizes of the card with `sizes` laid over them."""
-        data = {**self.card.editions["mini"].data, **(sizes or {})}
-        mllmu_writer.write_mllmu(root, mllmu_writer.MllmuSizes(**data), seed)
+        mllmu_writer.write_mllmu(root, self.mini_sizes(mllmu_writer.MllmuSizes, sizes), seed)
 
     def model(self, edition: Edition) -> dict[str, Any]:
         """The card's model; the task decides nothing about it."""
