@@ -26,23 +26,12 @@ from ._fiubench_files import (
     read_refusals,
     read_split_lists,
 )
+from ._tiny import TINY
 
 log = logging.getLogger(__name__)
 
 FORGET_SETS = ("forget1", "forget5", "forget10")
 ALLOW = "benchmark.check_counts=false"
-
-# Of the contract checks: pictures of 32 px, a few thousand weights beside the embeddings.
-TINY = {
-    "vision": {
-        "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2,
-        "image_size": 32, "patch_size": 16,
-    },
-    "text": {
-        "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2,
-        "num_key_value_heads": 2, "max_position_embeddings": 256,
-    },
-}  # fmt: skip
 
 
 class Fiubench(WithUtility):
