@@ -39,8 +39,8 @@ LAYERS = [
     {"bank"},
     {"run", "engine", "forget_updates", "objective"},
     {"methods", "attacks", "judges", "metrics"},
-    {"borrowed_targets", "evaluate", "flags", "manifest", "model_cache", "report", "pipeline", "grid", "launchers", "reproduce", "verbs"}
-    | {"attack_stage", "shadows", "representation"},
+    {"evaluate", "flags", "manifest", "model_cache", "report", "pipeline", "grid", "launchers", "reproduce", "verbs"}
+    | {"borrowed_targets", "attack_stage", "shadows", "representation"},
     {"testing", "cli", "processes", "__main__"},
 ]
 WITHOUT_TORCH = ("errors", "settings", "seeds", "registry", "records")
