@@ -68,6 +68,17 @@ class EvaluationPlan(Settings):
         return value
 
     @property
+    def prefix(self) -> str:
+        """What the plan's cells begin with."""
+        return self.section or self.name
+
+    def with_backend(self, backend: dict[str, Any]) -> Self:
+        """The same plan with another backend of its model judge; plans whose judge is a rule stay as they are."""
+        if not backend or self.judge_name != "model_judge":
+            return self
+        return self.model_copy(update={"judge": {"name": self.judge_name, **self.judge_settings, "backend": backend}})
+
+    @property
     def judge_name(self) -> str:
         """Registered name of the plan's judge."""
         return self.judge if isinstance(self.judge, str) else self.judge["name"]
@@ -155,7 +166,8 @@ class Table(Settings):
 class EditionFacts(Settings):
     """Model, training recipe of original and retrained model, and data sizes of one edition.
 
-    unlearn: settings laid over the original when a method starts from it (adapters, frozen parts).
+    unlearn: settings laid over the original when a method starts from it (adapters, frozen parts). decoding: laid over
+    every split's (a mini model's answers are short). presets: by --preset, laid over the model of every row.
     """
 
     model: dict[str, Any]
@@ -163,6 +175,8 @@ class EditionFacts(Settings):
     data: dict[str, Any] = Field(default_factory=dict)  # the builder's sizes (mini)
     train: dict[str, Any] = Field(default_factory=dict)
     unlearn: dict[str, Any] = Field(default_factory=dict)
+    decoding: dict[str, Any] = Field(default_factory=dict)
+    presets: dict[str, dict[str, Any]] = Field(default_factory=dict)
     from_: dict[str, str] = Field(alias="from")
 
 
@@ -212,6 +226,7 @@ class Card(Settings):
                     raise ValueError(f"tables.{name}.rows lacks {needed!r}")
             _check_table(name, table)
         used = {preset for row in self.rows.values() for preset in row.presets}
+        used |= {preset for facts in self.editions.values() for preset in facts.presets}
         used |= {
             preset for table in self.tables.values() for part in table.overrides.values() for preset in part.presets
         }
@@ -268,9 +283,15 @@ class Card(Settings):
             settings = merge(settings, layer)
         return copy.deepcopy(settings)  # cards are shared
 
-    def model(self, table: str, edition: Edition) -> dict[str, Any]:
-        """What a table lays over the edition's model: its own network, in the full edition only."""
-        return dict(self.tables[table].model) if edition == "full" else {}
+    def model(self, table: str, edition: Edition, preset: str | None = None) -> dict[str, Any]:
+        """What a table lays over the edition's model: its own network, in the full edition only; and a preset's."""
+        own = dict(self.tables[table].model) if edition == "full" else {}
+        return merge(own, self.editions[edition].presets.get(preset or "", {}))
+
+    def unlearn(self, edition: Edition, preset: str | None = None) -> dict[str, Any]:
+        """What is laid over the original when a method starts from it, a preset's words included."""
+        facts = self.editions[edition]
+        return merge(facts.unlearn, facts.presets.get(preset or "", {}))
 
 
 def _check_table(name: str, table: Table) -> None:

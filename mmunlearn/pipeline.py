@@ -38,13 +38,15 @@ log = logging.getLogger(__name__)
 class EvaluateSettings(Settings):
     """What is measured after the method. table: of the card. limit: at most that many examples a split (0: all).
     decoding: laid over the card's words for each split (max_new_tokens, temperature, a sibling's fields). original: run
-    whose answers are the targets of splits with `targets_from` (default: the start's, or this run's own)."""
+    whose answers are the targets of splits with `targets_from` (default: the start's, or this run's own).
+    judge_backend: who answers for every model judge, in place of the card's backend ({kind: chat|server, …})."""
 
     table: str | None = None
     limit: int = Field(0, ge=0)
     batch_size: int = Field(256, ge=1)
     decoding: dict[str, Any] = Field(default_factory=dict)
     original: str | None = None
+    judge_backend: dict[str, Any] = Field(default_factory=dict)
     splits: tuple[str, ...] = ()  # further splits to respond to, for attacks and plots
 
 
@@ -101,18 +103,29 @@ def start_handle(settings: RunSettings, benchmark: Benchmark, run: Path) -> Hand
 
 
 def execute(
-    settings: RunSettings, path: Path, *, fresh: bool = False, compare: Comparison | None = None
+    settings: RunSettings,
+    path: Path,
+    *,
+    fresh: bool = False,
+    compare: Comparison | None = None,
+    judge_backend: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Do what is missing of the run at `path` and return its results (also written to results.json)."""
+    """Do what is missing of the run at `path` and return its results (also written to results.json).
+
+    judge_backend: grades in place of the settings' own, without being part of the run's identity.
+    """
     benchmark, method = make_benchmark(settings), make_method(settings)
     table = benchmark.card.pick_table(settings.evaluate.table)
+    identity, settings = settings, _with_backend(settings, judge_backend)
+    for plan in _plans(settings, benchmark):  # a judge that cannot work is said before hours are spent
+        registry.load("judges", plan.judge_name, settings.modality)(plan.judge_settings).ready()
     place = _place(settings.train)
     # Data and start model are read before the run's folder exists, so that broken ones leave nothing behind.
     data, start = load_data(settings, benchmark), start_handle(settings, benchmark, path)
-    with Run.open(path, settings, fresh=fresh, main=place.main) as run:
+    with Run.open(path, identity, fresh=fresh, main=place.main) as run:
         _barrier(place)  # the main process has made the folder
         handle = _method_stage(run, settings, method, start, data, place)
-        _respond_stage(run, settings, benchmark.card, benchmark.card.plans(table), handle, data, place)
+        _respond_stage(run, settings, benchmark.card, benchmark.plans(table), handle, data, place)
         if not place.main:
             return {}
         return _results(run, settings, benchmark, data, compare or Comparison())
@@ -219,7 +232,7 @@ def decoding(settings: RunSettings, card: Card, split: str) -> Decoding:
     """How the responses to a split are made: the card's words for it, the run's over them."""
     facts = card.splits.get(split)
     content = dict(facts.decoding) if facts else {}
-    content |= settings.evaluate.decoding
+    content |= card.editions[settings.edition].decoding | settings.evaluate.decoding
     known = {key: content.pop(key) for key in ("max_new_tokens", "temperature") if key in content}
     return Decoding(batch_size=settings.evaluate.batch_size, fields=content, **known)
 
@@ -255,13 +268,27 @@ def original_run(path: Path, settings: RunSettings) -> Path:
     return (path / told).resolve() if Path(told).parts[:1] == ("..",) else Path(told)
 
 
+def _with_backend(settings: RunSettings, backend: Mapping[str, Any] | None) -> RunSettings:
+    if not backend:
+        return settings
+    return settings.model_copy(
+        update={"evaluate": settings.evaluate.model_copy(update={"judge_backend": dict(backend)})}
+    )
+
+
+def _plans(settings: RunSettings, benchmark: Benchmark) -> list[EvaluationPlan]:
+    """What the run measures, each model judge with the run's backend where it names one."""
+    table = benchmark.card.pick_table(settings.evaluate.table)
+    return [plan.with_backend(settings.evaluate.judge_backend) for plan in benchmark.plans(table)]
+
+
 def _results(
     run: Run, settings: RunSettings, benchmark: Benchmark, data: Mapping[str, Split], compare: Comparison
 ) -> dict[str, Any]:
     card = benchmark.card
     table = card.pick_table(settings.evaluate.table)
     seen = {name: limited(split, settings.evaluate.limit) for name, split in data.items()}
-    cells = reduce(run, card.plans(table), seen, settings.modality, compare)
+    cells = reduce(run, _plans(settings, benchmark), seen, settings.modality, compare)
     facts = run.stage_facts("method")
     results = {
         "schema": 1, "benchmark": card.name, "edition": settings.edition, "card_version": card.version,
@@ -273,6 +300,8 @@ def _results(
             "seconds": facts.get("seconds"), "peak_bytes": facts.get("peak_bytes"), "stored_bytes": run.size_bytes(),
         },
     }  # fmt: skip
+    if settings.evaluate.judge_backend:
+        results["judge_backend"] = plain(settings.evaluate.judge_backend)
     write_json(run.path / "results.json", results)
     write_json(run.path / "manifest.json", manifest(run, settings, card, seen))
     return results

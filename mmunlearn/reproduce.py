@@ -70,7 +70,7 @@ def run_settings(card: Card, plan: Plan, row: str, seed: int) -> dict[str, Any]:
         "row": row,
         "seed": seed,
         "start": start,
-        "model": card.model(table, plan.edition) if start is None else dict(card.editions[plan.edition].unlearn),
+        "model": card.unlearn(plan.edition, plan.preset) if start else card.model(table, plan.edition, plan.preset),
         "method": card.method(row, table, plan.edition, plan.preset),
         "train": card.editions[plan.edition].train,
         "evaluate": {"table": table, "limit": plan.limit},

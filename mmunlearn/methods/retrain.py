@@ -1,7 +1,7 @@
 """Retrain: a newly constructed model trained with the original's recipe, without the forget set (the gold model)."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from mmunlearn.data import Split
 from mmunlearn.errors import UserError
@@ -24,17 +24,22 @@ class Retrain(GradientMethod):
     toy = {"epochs": 20, "batch_size": 12, "optimiser": {"lr": 0.05}}
 
     class Config(GradientMethod.Config):
-        """Recipe of the original; `on: train` trains the original itself. milestones: epochs from which the rate is
+        """Recipe of the original; `on: train` trains the original itself, and the name of another split trains on that
+        one (all that a gold model may see, where that is more than retain). milestones: epochs from which the rate is
         multiplied by `gamma` once more (counted from zero). record_forget_updates: with `on: train`, leaves
         forget_updates.safetensors in the run folder, which the method `amnesiac` subtracts."""
 
-        on: Literal["retain", "train"] = "retain"
+        on: str = "retain"
         optimiser: Optimiser = Optimiser(lr=0.01, momentum=0.9)
         epochs: int = 30
         milestones: tuple[int, ...] = ()
         gamma: float = 0.1
         reseed: bool = True  # the gold model starts from other random weights than the original
         record_forget_updates: bool = False
+
+    def required(self) -> frozenset[str]:
+        """Retain, train and the split that is trained on."""
+        return frozenset(self.needs) | {self.config.on}
 
     def prepare(self, handle: Handle, data: Mapping[str, Split], run) -> None:
         """Replace the weights by newly initialised ones."""

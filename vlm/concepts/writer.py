@@ -166,4 +166,3 @@ def _row(concept: str, image: str, qa: QA) -> dict[str, Any]:
 
 def _lines(path: Path, rows: list[dict[str, Any]]) -> None:
     atomic.write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-

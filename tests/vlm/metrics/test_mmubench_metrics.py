@@ -88,7 +88,8 @@ def test_specificity_is_the_mean_of_the_sources():
 def test_c_dis_is_the_mean_of_the_papers_expression():
     now, before = [(0.1, 0.2), (0.5, 0.0)], [(0.3, 0.3), (0.4, 0.1)]
     expected = np.mean([-(sum(b)) * math.log(sum(a) / sum(b)) for a, b in zip(now, before, strict=True)])
-    made = [rows(*({"choices_nll": [-math.log(max(p, 1e-300)) for p in pair]} for pair in who)) for who in (now, before)]
+    items = [[{"choices_nll": [-math.log(max(p, 1e-300)) for p in pair]} for pair in who] for who in (now, before)]
+    made = [rows(*who) for who in items]
     assert CDis().reduce(Sight(made[0], original=made[1])).value == pytest.approx(expected)
 
 

@@ -1,0 +1,1 @@
+"""Harmless stand-ins for SafeEraser's harmful pictures: coloured motifs, made-up code words, everyday twins."""
