@@ -32,7 +32,8 @@ def value(metric, *items, **more):
     [
         ("He has blue eyes.", "yes", False, True), ("Yes, it is.", "yes", True, True), ("YES", "Yes", True, True),
         ("这是Donald Trump。", "Donald Trump", True, True), ("Trumpets play", "trump", False, True),
-        ("Donald\nTrump", "donald trump", True, False), ("Это Дональд.", "Дональд", True, True), ("", "a", False, False),
+        ("Donald\nTrump", "donald trump", True, False), ("Это Дональд.", "Дональд", True, True),
+        ("", "a", False, False),
     ],
 )  # fmt: skip
 def test_words_and_substrings(text, phrase, word, substring):
@@ -61,8 +62,8 @@ def test_generality_of_one_kind():
 
 
 def test_the_released_target_is_searched_with_its_blanks():
-    items = [answer("Yes, it is.", "yes", "presence", **{"tag.raw_target": " yes"}), answer("Oh yes", "yes", "presence")]
-    items[1]["tag.raw_target"] = " yes"
+    raw = {"tag.raw_target": " yes"}
+    items = [answer("Yes, it is.", "yes", "presence", **raw), answer("Oh yes", "yes", "presence", **raw)]
     assert 0.5 == value(Generality({"match": "substring"}), *items).value
     assert 0.0 == value(Generality(), *items).value
 
