@@ -55,8 +55,8 @@ class Mmubench(WithUtility):
         siu: siu_targets.Counts = siu_targets.Counts()
 
     variants = {"one": {"concepts": 1}, "five": {"concepts": 5}}
-    tiny = {"concepts": 7, "unseen": 2, "renderings": 12, "seen": 3, "size_px": 32}
-    tiny_settings = {"others": 1}
+    tiny = {"concepts": 7, "unseen": 2, "renderings": 12, "seen": 10, "size_px": 32}
+    tiny_settings = {"others": 1, "names": 1, "presence": 1}
     tiny_model = {
         "architecture": {
             "vision": {
