@@ -24,16 +24,16 @@ from pydantic import Field
 
 from mmunlearn import registry
 from mmunlearn.atomic import new_folder, write_json
+from mmunlearn.attack_target import Target, open_target
 from mmunlearn.attacks.base import Access, Attack, Cost, InputAttack, Metered, RowsAttack, WeightAttack
-from mmunlearn.data import Split
 from mmunlearn.errors import UserError, near_miss
 from mmunlearn.evaluate import make_metric, respond, rows_of
-from mmunlearn.handle import Decoding, Handle, Response, weights_digest
+from mmunlearn.handle import Decoding, Response
 from mmunlearn.intervals import normal, wilson
 from mmunlearn.metrics.base import Sight, Value
 from mmunlearn.metrics.top1 import Top1
 from mmunlearn.records import Rows, Shard
-from mmunlearn.run import Run, TrainSettings
+from mmunlearn.run import Run
 from mmunlearn.settings import Settings, differences, digest, plain
 
 log = logging.getLogger(__name__)
@@ -60,24 +60,6 @@ class AttackOptions(Settings):
 
 
 @dataclass(frozen=True)
-class Target:
-    """A finished run with its model and data: what is attacked, or the control."""
-
-    path: Path
-    handle: Handle
-    data: Mapping[str, Split]
-    modality: str
-    seed: int
-    train: TrainSettings
-    original: Path | None = None  # run folder of the model before unlearning
-
-    @property
-    def about(self) -> dict[str, str]:
-        """Which model this is."""
-        return {"run": self.path.name, "weights": weights_digest(self.handle.module)}
-
-
-@dataclass(frozen=True)
 class Stage:
     """One attack on one model under one set of options."""
 
@@ -89,28 +71,6 @@ class Stage:
     def how(self) -> Decoding:
         """How responses are made."""
         return Decoding(batch_size=self.options.batch_size)
-
-
-def open_target(path: Path, data: Mapping[str, Split] | None = None) -> Target:
-    """The finished run at `path`; its splits are read again unless `data` gives them. Raises UserError for others."""
-    from mmunlearn.modalities import load_handle
-    from mmunlearn.pipeline import limited, load_data, make_benchmark, read_settings
-
-    settings = read_settings(path)
-    if not (path / "results.json").is_file() or not (path / "model").is_dir():
-        raise UserError(f"{path}: is not finished. Repeat the command that made it, then attack it.")
-    if data is None:
-        loaded = load_data(settings, make_benchmark(settings))
-        data = {name: limited(split, settings.evaluate.limit) for name, split in loaded.items()}
-    handle = load_handle(settings.modality, path)
-    return Target(path, handle, data, settings.modality, settings.seed, settings.train, _original(path, settings.start))
-
-
-def _original(path: Path, start: str | None) -> Path | None:
-    if start is None:
-        return None
-    folder = (path / start).resolve() if Path(start).parts[:1] == ("..",) else Path(start)
-    return folder if (folder / "config.yaml").is_file() else None
 
 
 def attack_run(
@@ -128,7 +88,8 @@ def attack_run(
     from mmunlearn.pipeline import read_settings
 
     settings, options = read_settings(path), options or AttackOptions()
-    stages = [make_stage(_with_bank(wanted, path, settings.modality, options), settings.modality, options)
+    banks: dict[bool, Path] = {}
+    stages = [make_stage(_with_bank(wanted, path, settings.modality, options, banks), settings.modality, options)
               for wanted in attacks]  # fmt: skip
     with Run.open(path, settings) as run:
         target = open_target(path)
@@ -136,8 +97,13 @@ def attack_run(
         return [run_stage(stage, target, run, control=other, fresh=fresh) for stage in stages]
 
 
-def _with_bank(wanted: str | Mapping[str, Any], path: Path, modality: str, options: AttackOptions) -> dict[str, Any]:
-    """`wanted` as a mapping, with the path of a bank where its attack needs one and names none."""
+def _with_bank(
+    wanted: str | Mapping[str, Any], path: Path, modality: str, options: AttackOptions, banks: dict[bool, Path]
+) -> dict[str, Any]:
+    """`wanted` as a mapping, with the path of a bank where its attack needs one and names none.
+
+    banks: those of this command, by whether they are unlearned; one more is kept there.
+    """
     content = {"name": wanted} if isinstance(wanted, str) else dict(wanted)
     cls: Any = registry.load("attacks", content.get("name", ""), modality)
     if not getattr(cls, "needs_bank", False) or content.get("bank"):
@@ -150,8 +116,10 @@ def _with_bank(wanted: str | Mapping[str, Any], path: Path, modality: str, optio
         )
     from mmunlearn.shadows import run_bank
 
-    bank = run_bank(path, models=options.shadows, unlearn=cls.needs_unlearned_bank)
-    return content | {"bank": str(bank)}
+    unlearned = cls.needs_unlearned_bank
+    if unlearned not in banks:
+        banks[unlearned] = run_bank(path, models=options.shadows, unlearn=unlearned)
+    return content | {"bank": str(banks[unlearned])}
 
 
 def make_stage(wanted: str | Mapping[str, Any], modality: str, options: AttackOptions) -> Stage:

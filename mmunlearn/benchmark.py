@@ -3,13 +3,18 @@
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
-from mmunlearn.cards import Card, Edition, read_card
+from pydantic import TypeAdapter, ValidationError
+
+from mmunlearn.cards import Card, Edition, EvaluationPlan, read_card
 from mmunlearn.data import Split
-from mmunlearn.errors import UserError
+from mmunlearn.errors import UserError, near_miss
 from mmunlearn.settings import Settings, build
+
+T = TypeVar("T")
 
 
 class Benchmark(ABC):
@@ -42,6 +47,10 @@ class Benchmark(ABC):
         """The benchmark's card."""
         return read_card(self.title())
 
+    def plans(self, table: str) -> tuple[EvaluationPlan, ...]:
+        """What is measured for a table: the card's evaluations, and those that the benchmark's settings add."""
+        return self.card.plans(table)
+
     @abstractmethod
     def splits(self, root: Path, edition: Edition) -> Mapping[str, Split]:
         """Splits by name: at least forget, retain, test and unseen (each in file order, ids unique and stable).
@@ -54,12 +63,32 @@ class Benchmark(ABC):
     def build_mini(self, root: Path, seed: int, sizes: Mapping[str, Any] | None = None) -> None:
         """Write the mini edition under `root` in the layout of the full data; deterministic by seed.
 
-        sizes: laid over the card's `editions.mini.data`.
+        sizes: laid over the card's `editions.mini.data` (by `mini_sizes`); one that the builder has not is a UserError.
         """
 
     @abstractmethod
     def model(self, edition: Edition) -> dict[str, Any]:
         """Settings of the handle for this task: the card's, plus what the task decides (number of classes, head)."""
+
+
+    def mini_sizes(self, kind: type[T], over: Mapping[str, Any] | None = None) -> T:
+        """The card's `editions.mini.data` with `over` laid over them as the builder's dataclass `kind`.
+
+        Raises UserError for a size that the builder does not know (with near misses) or a value of the wrong type.
+        """
+        data = {**self.card.editions["mini"].data, **(over or {})}
+        allowed = [field.name for field in fields(kind) if field.init]  # type: ignore[arg-type]  # a dataclass
+        where = f"card {self.title()}: editions.mini.data"
+        for name in data:
+            if name not in allowed:
+                raise UserError(f"{where}.{name}: the builder has no such size. {near_miss(name, allowed)}")
+        try:
+            return TypeAdapter(kind).validate_python(data)
+        except ValidationError as error:
+            fault = error.errors()[0]
+            path = ".".join([where, *map(str, fault["loc"])])
+            message = fault["msg"][0].lower() + fault["msg"][1:]
+            raise UserError(f"{path}: {message} (got {fault['input']!r}).") from None
 
 
 def check_counts(card: Card, sizes: Mapping[str, int], variant: str, files: Mapping[str, Path], allow: str) -> None:

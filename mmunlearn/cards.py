@@ -31,12 +31,16 @@ class Source(Settings):
 
 
 class SplitFacts(Settings):
-    """One split: its role and, by variant of the data, how many examples it has in the full edition."""
+    """One split: its role and, by variant of the data, how many examples it has in the full edition.
+
+    targets_from: another split with the same examples; the original's answers to it are this split's targets.
+    """
 
     role: Literal["forget", "retain", "train", "holdout", "unseen", "utility"]
     what: str
     count: dict[str, int] = Field(default_factory=dict)
     decoding: dict[str, Any] = Field(default_factory=dict)  # laid over Decoding: max_new_tokens, temperature, fields
+    targets_from: str = ""
     from_: str = Field(alias="from")
 
 
@@ -62,6 +66,17 @@ class EvaluationPlan(Settings):
         if not isinstance(value, str) and not isinstance(value.get("name"), str):
             raise ValueError("judge needs a name")
         return value
+
+    @property
+    def prefix(self) -> str:
+        """What the plan's cells begin with."""
+        return self.section or self.name
+
+    def with_backend(self, backend: dict[str, Any]) -> Self:
+        """The same plan with another backend of its model judge; plans whose judge is a rule stay as they are."""
+        if not backend or self.judge_name != "model_judge":
+            return self
+        return self.model_copy(update={"judge": {"name": self.judge_name, **self.judge_settings, "backend": backend}})
 
     @property
     def judge_name(self) -> str:
@@ -254,16 +269,16 @@ class Card(Settings):
         entry = self.rows[row]
         table_entry = self.tables[table].overrides.get(row)
         parts: list[RowSettings] = [entry, table_entry] if table_entry else [entry]
-        name = entry.mini.get("name", entry.method["name"]) if edition == "mini" else entry.method["name"]
-        layers = [self.editions[edition].recipe] if name == "retrain" else []
-        layers.append(entry.method)
+        layers = [entry.method]
         if edition == "full":
             layers += [part.method for part in parts[1:]]
         else:
             layers += [part.mini for part in parts]
         if preset is not None:
             layers += [part.presets.get(preset, {}) for part in parts]
-        settings: dict[str, Any] = {}
+        # The mini edition of a benchmark with pretrained models names another method for its original (retrain).
+        name = next(layer["name"] for layer in reversed(layers) if "name" in layer)
+        settings: dict[str, Any] = dict(self.editions[edition].recipe) if name == "retrain" else {}
         for layer in layers:
             settings = merge(settings, layer)
         return copy.deepcopy(settings)  # cards are shared

@@ -11,6 +11,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from mmunlearn.feed import Feed, forwards, part
 from mmunlearn.handle import Batch, Handle
 from mmunlearn.order import batches_per_epoch
 from mmunlearn.phases import NormMode, Phase, Step, Term
+from mmunlearn.precision import doubled_inputs, working
 from mmunlearn.run import Run, TrainSettings
 from mmunlearn.seeds import derive
 from mmunlearn.step_sums import StepSums
@@ -65,6 +67,10 @@ class Engine:
     # ---- the loop ---------------------------------------------------------------------------------------------
     def run(self, phases: Sequence[Phase]) -> None:
         """Run `phases` in order, continuing after the newest checkpoint."""
+        with working(self.handle.module, self.run_.train.precision):
+            self._run(phases)
+
+    def _run(self, phases: Sequence[Phase]) -> None:
         if len({phase.name for phase in phases}) != len(phases):
             raise ValueError("phases need different names")
         self.handle.module.to(self.accelerator.device)
@@ -224,7 +230,10 @@ class Engine:
             piece = {}
             for name, (feed, indices, epochs) in streams.items():
                 mine = part(len(indices), number * world + rank, passes * world)
-                piece[name] = feed.collate(self.handle, indices[mine], epochs[mine]).to(self.accelerator.device)
+                batch = feed.collate(self.handle, indices[mine], epochs[mine]).to(self.accelerator.device)
+                if self.run_.train.precision == "double":
+                    batch = replace(batch, tensors=doubled_inputs(batch.tensors))
+                piece[name] = batch
             result.append(piece)
         return result
 
@@ -269,6 +278,7 @@ class Engine:
         gradients = gradients or [None] * len(parameters)
         used = torch.tensor([float(g is not None) for g in gradients], device=parameters[0].device)
         dense = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, gradients, strict=True)]
+        # `float` is double where the run is in double precision.
         flat = self.accelerator.reduce(torch.cat([used, *(g.flatten().float() for g in dense)]), "sum")
         users, *parts = flat.split([len(parameters), *(p.numel() for p in parameters)])
         return [
@@ -352,10 +362,11 @@ def accelerator(run: Run) -> Accelerator:
         torch.use_deterministic_algorithms(True, warn_only=True)
     torch.backends.cudnn.benchmark = train.determinism == "off"
     torch.backends.cudnn.deterministic = train.determinism != "off"
-    options: dict[str, Any] = {"mixed_precision": train.precision}
+    mixed = "no" if train.precision == "double" else train.precision
+    options: dict[str, Any] = {"mixed_precision": mixed}
     if train.trackers:
         options |= {"log_with": list(train.trackers), "project_dir": str(run.path)}
-    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != train.precision:
+    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != mixed:
         AcceleratorState._reset_state()  # an earlier run of this process had another precision
     try:
         return Accelerator(cpu=on_cpu(train), **options)

@@ -163,14 +163,14 @@ def reduce(
         for wanted in plan.metrics:
             metric, title = make_metric(wanted, modality)
             if _usable(metric, sight):
-                cells[f"{plan.section or plan.name}/{title}"] = metric.reduce(sight)
+                cells[f"{plan.prefix}/{title}"] = metric.reduce(sight)
         if plan.attack is not None:
             settings = dict(plan.attack)
             attack = registry.load("attacks", settings.pop("name"), modality)(settings)
             if not isinstance(attack, RowsAttack):
                 raise UserError(f"evaluation {plan.name!r}: {attack.name()} changes weights; run `mmunlearn attack`.")
             for name, value in attack.measure(sight, run.seed).items():
-                cells[f"{plan.name}/{name}"] = value
+                cells[f"{plan.prefix}/{name}"] = value
     return cells
 
 

@@ -5,18 +5,19 @@ TDDBench, ICLR 2025 (gradient norm). The gradients themselves are never held: a 
 inputs and output gradients, ‖Σ_p g_p a_pᵀ‖² = Σ_pq (g_p·g_q)(a_p·a_q), or from one layer's matrices at a time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
 from mmunlearn.data import Example, Split
 from mmunlearn.handle import Batch, Handle, Scored
-from mmunlearn.per_sample import Factors, Way, in_batches, in_blocks, in_layers, one_by_one
+from mmunlearn.per_sample import Way, in_batches, in_blocks, in_layers, norm_gradients, one_by_one
 from mmunlearn.records import Rows, Shard, read_rows
 
 _BLOCK_BYTES = 64 << 20  # largest block of products held at once
@@ -54,15 +55,47 @@ def _loss(scored: Scored) -> Float[Tensor, "1 batch"]:
 
 
 def _by_layers(handle: Handle, batch: Batch) -> Float[Tensor, " batch"]:
+    wanted = {id(p) for _, p in handle.trainable()}
     total = torch.zeros(len(batch), dtype=torch.float64, device=handle.device)
-    for _, _, gradient in in_layers(handle, batch, _loss):
-        total += _of_factors(gradient) if isinstance(gradient, Factors) else _squares(gradient[0])
+    for layer, x, g in in_layers(handle, batch, _loss):
+        for parameter, amount in _rule(layer, x, g):
+            if id(parameter) in wanted:
+                total += amount
     return total
 
 
-def _of_factors(gradient: Factors) -> Float[Tensor, " batch"]:
+@torch.no_grad()
+def _rule(layer: nn.Module, x: Tensor, g: Tensor) -> Iterator[tuple[nn.Parameter, Float[Tensor, " batch"]]]:
+    """(parameter, squared norm of each example's gradient by it). x: inputs; g: gradients by the output, one row."""
+    if isinstance(layer, nn.Linear):
+        a, slopes = (t.flatten(1, -2) if t.dim() > 2 else t.unsqueeze(1) for t in (x, g[0]))
+        yield layer.weight, _of_factors(a, slopes)
+        bias = slopes.sum(1)
+    elif isinstance(layer, nn.Conv2d):
+        slopes = g[0].flatten(2).transpose(1, 2)
+        step = max(1, _BLOCK_BYTES // (x.element_size() * slopes.shape[1] * layer.weight[0].numel()))
+        yield layer.weight, torch.cat([
+            _of_factors(_patches(layer, x[start : start + step]), slopes[start : start + step])
+            for start in range(0, len(x), step)
+        ])  # fmt: skip
+        bias = slopes.sum(1)
+    else:
+        weight, bias = (part[0] for part in norm_gradients(layer, x, g))
+        if layer.weight is not None:
+            yield layer.weight, _squares(weight)
+    if layer.bias is not None:
+        yield layer.bias, _squares(bias)
+
+
+def _patches(layer: nn.Conv2d, x: Tensor) -> Float[Tensor, "batch position inner"]:
+    assert not isinstance(layer.padding, str)  # in_layers has refused it
+    return functional.unfold(x, layer.kernel_size, layer.dilation, layer.padding, layer.stride).transpose(1, 2)
+
+
+def _of_factors(
+    a: Float[Tensor, "batch position inner"], g: Float[Tensor, "batch position outer"]
+) -> Float[Tensor, " batch"]:
     """‖Σ_p g_p a_pᵀ‖² of every example, by the cheaper of the two products."""
-    a, g = gradient.inputs, gradient.outputs[0]
     positions, inner, outer = a.shape[1], a.shape[2], g.shape[2]
     if positions == 1:
         return _squares(a) * _squares(g)

@@ -15,6 +15,7 @@ from pydantic import Field
 from mmunlearn import registry
 from mmunlearn.atomic import new_folder, write_json
 from mmunlearn.benchmark import Benchmark, resolve_root
+from mmunlearn.borrowed_targets import borrowed
 from mmunlearn.cards import Card, Edition, EvaluationPlan
 from mmunlearn.data import Split
 from mmunlearn.engine import accelerator, on_cpu
@@ -36,12 +37,16 @@ log = logging.getLogger(__name__)
 
 class EvaluateSettings(Settings):
     """What is measured after the method. table: of the card. limit: at most that many examples a split (0: all).
-    decoding: laid over the card's words for each split (max_new_tokens, temperature, a sibling's fields)."""
+    decoding: laid over the card's words for each split (max_new_tokens, temperature, a sibling's fields). original: run
+    whose answers are the targets of splits with `targets_from` (default: the start's, or this run's own).
+    judge_backend: who answers for every model judge, in place of the card's backend ({kind: chat|server, …})."""
 
     table: str | None = None
     limit: int = Field(0, ge=0)
     batch_size: int = Field(256, ge=1)
     decoding: dict[str, Any] = Field(default_factory=dict)
+    original: str | None = None
+    judge_backend: dict[str, Any] = Field(default_factory=dict)
     splits: tuple[str, ...] = ()  # further splits to respond to, for attacks and plots
 
 
@@ -98,18 +103,29 @@ def start_handle(settings: RunSettings, benchmark: Benchmark, run: Path) -> Hand
 
 
 def execute(
-    settings: RunSettings, path: Path, *, fresh: bool = False, compare: Comparison | None = None
+    settings: RunSettings,
+    path: Path,
+    *,
+    fresh: bool = False,
+    compare: Comparison | None = None,
+    judge_backend: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Do what is missing of the run at `path` and return its results (also written to results.json)."""
+    """Do what is missing of the run at `path` and return its results (also written to results.json).
+
+    judge_backend: grades in place of the settings' own, without being part of the run's identity.
+    """
     benchmark, method = make_benchmark(settings), make_method(settings)
     table = benchmark.card.pick_table(settings.evaluate.table)
+    identity, settings = settings, _with_backend(settings, judge_backend)
+    for plan in _plans(settings, benchmark):  # a judge that cannot work is said before hours are spent
+        registry.load("judges", plan.judge_name, settings.modality)(plan.judge_settings).ready()
     place = _place(settings.train)
     # Data and start model are read before the run's folder exists, so that broken ones leave nothing behind.
     data, start = load_data(settings, benchmark), start_handle(settings, benchmark, path)
-    with Run.open(path, settings, fresh=fresh, main=place.main) as run:
+    with Run.open(path, identity, fresh=fresh, main=place.main) as run:
         _barrier(place)  # the main process has made the folder
         handle = _method_stage(run, settings, method, start, data, place)
-        _respond_stage(run, settings, benchmark.card, benchmark.card.plans(table), handle, data, place)
+        _respond_stage(run, settings, benchmark.card, benchmark.plans(table), handle, data, place)
         if not place.main:
             return {}
         return _results(run, settings, benchmark, data, compare or Comparison())
@@ -233,7 +249,37 @@ def _respond_stage(
     for name in wanted_splits(plans, settings):
         if name not in data:
             raise UserError(f"evaluate: split {name!r} is not in this data. Splits: {', '.join(data)}.")
-        respond(run, handle, limited(data[name], settings.evaluate.limit), decoding(settings, card, name), place)
+        split = limited(data[name], settings.evaluate.limit)
+        source = card.splits[name].targets_from if name in card.splits else ""
+        if source:
+            folder = original_run(run.path, settings)
+            if folder == run.path:
+                asked = limited(data[source], settings.evaluate.limit)
+                respond(run, handle, asked, decoding(settings, card, source), place)
+            split = borrowed(split, source, folder)
+        respond(run, handle, split, decoding(settings, card, name), place)
+
+
+def original_run(path: Path, settings: RunSettings) -> Path:
+    """Folder of the original model's run, as seen from the run at `path` (itself, where it starts from nothing)."""
+    told = settings.evaluate.original or settings.start
+    if told is None:
+        return path
+    return (path / told).resolve() if Path(told).parts[:1] == ("..",) else Path(told)
+
+
+def _with_backend(settings: RunSettings, backend: Mapping[str, Any] | None) -> RunSettings:
+    if not backend:
+        return settings
+    return settings.model_copy(
+        update={"evaluate": settings.evaluate.model_copy(update={"judge_backend": dict(backend)})}
+    )
+
+
+def _plans(settings: RunSettings, benchmark: Benchmark) -> list[EvaluationPlan]:
+    """What the run measures, each model judge with the run's backend where it names one."""
+    table = benchmark.card.pick_table(settings.evaluate.table)
+    return [plan.with_backend(settings.evaluate.judge_backend) for plan in benchmark.plans(table)]
 
 
 def _results(
@@ -242,7 +288,7 @@ def _results(
     card = benchmark.card
     table = card.pick_table(settings.evaluate.table)
     seen = {name: limited(split, settings.evaluate.limit) for name, split in data.items()}
-    cells = reduce(run, card.plans(table), seen, settings.modality, compare)
+    cells = reduce(run, _plans(settings, benchmark), seen, settings.modality, compare)
     facts = run.stage_facts("method")
     results = {
         "schema": 1, "benchmark": card.name, "edition": settings.edition, "card_version": card.version,
@@ -254,6 +300,8 @@ def _results(
             "seconds": facts.get("seconds"), "peak_bytes": facts.get("peak_bytes"), "stored_bytes": run.size_bytes(),
         },
     }  # fmt: skip
+    if settings.evaluate.judge_backend:
+        results["judge_backend"] = plain(settings.evaluate.judge_backend)
     write_json(run.path / "results.json", results)
     write_json(run.path / "manifest.json", manifest(run, settings, card, seen))
     return results

@@ -62,7 +62,7 @@ def represent(
 
     reference, original: runs (or folders of saved models) of the retrained model and of the one before unlearning.
     """
-    from mmunlearn.attack_stage import open_target
+    from mmunlearn.attack_target import open_target
     from mmunlearn.modalities import load_handle
     from mmunlearn.pipeline import read_settings
 

@@ -75,6 +75,8 @@ def run_settings(card: Card, plan: Plan, row: str, seed: int) -> dict[str, Any]:
         "train": card.editions[plan.edition].train,
         "evaluate": {"table": table, "limit": plan.limit},
     }
+    if row != "original" and any(split.targets_from for split in card.splits.values()):
+        settings["evaluate"]["original"] = f"../{run_name('original', seed)}"
     return merge(settings, plan.settings or {})
 
 
@@ -95,7 +97,8 @@ def jobs(card: Card, plan: Plan) -> list[JobSpec]:
             content = run_settings(card, plan, row, seed)
             _same_settings(runs / name, content)
             write_text(file, yaml.safe_dump(content, sort_keys=True, allow_unicode=True))
-            after = (run_name("original", seed),) if content["start"] else ()
+            waits = content["start"] or content["evaluate"].get("original")
+            after = (run_name("original", seed),) if waits else ()
             argv = ("unlearn", "--config", str(file), "--out", str(runs / name), "--quiet")
             specs.append(JobSpec(name, argv, runs / name, after=after))
     return specs

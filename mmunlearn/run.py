@@ -34,7 +34,7 @@ class TrainSettings(Settings):
     """How the engine runs, as opposed to what the method computes: none of these should change a result's meaning."""
 
     micro_batch: int | None = Field(None, ge=1)  # examples of a stream per forward; None: the whole batch
-    precision: Literal["no", "bf16"] = "no"  # handed to accelerate
+    precision: Literal["no", "bf16", "double"] = "no"  # bf16: by accelerate; double: all in float64, for audits
     gradient_checkpointing: bool = False
     checkpoint_every: int = Field(200, ge=1)  # optimiser steps between resumable checkpoints
     determinism: Literal["off", "seeded", "strict"] = "seeded"

@@ -5,8 +5,8 @@ U-LiRA. Sources: vision.md 4.4 (complementary pairs, so that half the models tra
 5.1 (U-LiRA: the models are reused by all methods, only the unlearning is repeated).
 
     CACHE/shadows/<key>/model-003/      weights, answers and facts of one model; complete or absent
-    CACHE/shadows/<key>/bank.safetensors
-    CACHE/shadows/<key>-<method key>/   the same after unlearning
+    CACHE/shadows/<key>/bank-004.safetensors    of the first four; a larger bank trains only the models beyond them
+    CACHE/shadows/<key>-<method key>/           the same after unlearning
 """
 
 import fcntl
@@ -93,9 +93,14 @@ def draw_pool(data: Mapping[str, Split], settings: ShadowSettings) -> Pool:
     # Exactly the same number of unlearned models for every candidate: few models leave no room for luck in a fit.
     draws = uniforms(np.asarray([e.key for e in split]), derive(settings.seed, "shadow", "forget"), settings.models)
     rank = np.where(member.T, draws, np.inf).argsort(1).argsort(1).T
-    count = max(1, round(settings.forget_frac * settings.models / 2))
+    count = unlearned_models(settings)
     unlearned = member & open_ & (rank < count)
     return Pool(split, member, unlearned)
+
+
+def unlearned_models(settings: ShadowSettings) -> int:
+    """In how many models every candidate is unlearned."""
+    return max(1, round(settings.forget_frac * settings.models / 2))
 
 
 def shadow_bank(
@@ -121,7 +126,7 @@ class _Bank:
         self.handle, self.data, self.settings, self.train, self.pool = handle, data, settings, train, pool
         key = digest(
             [
-                settings.models, settings.seed, settings.pool, settings.recipe, pool.split.fingerprint,
+                settings.seed, settings.pool, settings.recipe, pool.split.fingerprint,
                 type(handle).__name__, plain(getattr(handle, "settings", {})),
                 weights_digest(handle.fresh(0).module), code_digest(Retrain, type(handle)),
                 train.model_dump(include={"micro_batch", "precision", "determinism"}),
@@ -132,14 +137,15 @@ class _Bank:
         if wanted is not None:
             name = wanted.get("name", "")
             method = registry.load("methods", name, handle.modality)
-            inner = digest([wanted, settings.candidates, settings.forget_frac, code_digest(method)])
+            # The number of models decides which of an example's models unlearn it.
+            inner = digest([wanted, settings.models, settings.candidates, settings.forget_frac, code_digest(method)])
             self.after = cache_folder("shadows") / f"{key}-{inner}"
 
     def file(self, *, unlearned: bool) -> Path:
         """Path of the bank file, made when missing."""
         folder = self.after if unlearned else self.folder
-        path = folder / "bank.safetensors"
         number = self.settings.models
+        path = folder / f"bank-{number:03d}.safetensors"
         if path.is_file():
             log.warning("Bank of %d shadow models taken from the cache (%s).", number, folder.name)
             return path
@@ -267,6 +273,11 @@ def run_bank(path: Path, *, models: int, unlearn: bool = False, seed: int = 0) -
     from mmunlearn.modalities import load_handle
     from mmunlearn.pipeline import load_data, make_benchmark, read_settings
 
+    if unlearn and unlearned_models(ShadowSettings(models=models)) < 2:
+        raise UserError(
+            f"options.shadows: of {models} models only one unlearns any given example, and a spread needs two.\n"
+            "Use 8 or more; trained models are kept."
+        )
     settings = read_settings(path)
     benchmark = make_benchmark(settings)
     data = load_data(settings, benchmark)

@@ -54,21 +54,25 @@ def synced_batch_norm(
     eps: float,
 ) -> torch.Tensor:
     """Batch norm of `input` (batch, channel, …) with statistics over all processes; differentiable through them."""
-    kind, input = input.dtype, input.float()  # statistics in single precision under autocast too
+    kind = input.dtype
+    if kind != torch.float64:
+        input = input.float()  # under autocast too
     axes = [0, *range(2, input.dim())]
     channels = input.shape[1]
     shape = [1, channels, *([1] * (input.dim() - 2))]
-    local = torch.cat([input.sum(axes), input.new_tensor([input.numel() / channels])])
+    # Sums in double precision, as in torch's own kernel: otherwise rounding depends on how examples fall on processes.
+    wide = torch.float64 if input.device.type != "mps" else input.dtype
+    local = torch.cat([input.sum(axes, dtype=wide), input.new_tensor([input.numel() / channels], dtype=wide)])
     total = _SumOverProcesses.apply(local)
     n = total[-1]
     mean = total[:-1] / n
-    centred = input - mean.view(shape)
-    var = _SumOverProcesses.apply((centred**2).sum(axes)) / n
+    centred = input - mean.to(input.dtype).view(shape)
+    var = _SumOverProcesses.apply((centred**2).sum(axes, dtype=wide)) / n
     if running_mean is not None and running_var is not None:
         with torch.no_grad():
-            running_mean.lerp_(mean, momentum)
-            running_var.lerp_(var * (n / (n - 1).clamp(min=1)), momentum)
-    result = centred * torch.rsqrt(var.view(shape) + eps)
+            running_mean.lerp_(mean.to(running_mean.dtype), momentum)
+            running_var.lerp_((var * (n / (n - 1).clamp(min=1))).to(running_var.dtype), momentum)
+    result = centred * torch.rsqrt(var + eps).to(input.dtype).view(shape)
     if weight is not None:
         result = result * weight.view(shape)
     if bias is not None:

@@ -33,14 +33,28 @@ LAYERS = [
         "feed",
         "step_sums",
         "per_sample",
+        "precision",
+        "gradient_norms",
         "token_stats",
     },
-    {"token_signals", "signals", "intervals", "roc", "divergence"},
+    {"token_signals", "signals", "intervals", "roc", "divergence", "chat"},
     {"bank"},
     {"run", "engine", "forget_updates", "objective"},
     {"methods", "attacks", "judges", "metrics"},
-    {"evaluate", "flags", "manifest", "model_cache", "report", "pipeline", "grid", "launchers", "reproduce", "verbs"}
-    | {"attack_stage", "shadows", "representation"},
+    {
+        "borrowed_targets",
+        "evaluate",
+        "flags",
+        "manifest",
+        "model_cache",
+        "report",
+        "pipeline",
+        "grid",
+        "launchers",
+        "reproduce",
+        "verbs",
+    }
+    | {"attack_stage", "attack_target", "shadows", "representation"},
     {"testing", "cli", "processes", "__main__"},
 ]
 WITHOUT_TORCH = ("errors", "settings", "seeds", "registry", "records")

@@ -21,7 +21,7 @@ def attach(model: nn.Module, family: Family, lora: Lora, seed: int = 0) -> nn.Mo
     from peft import LoraConfig, get_peft_model
 
     targets: Any = lora.targets or family.lora_targets(model)
-    whole = [family.projector_path] if "projector" in lora.full else None
+    whole = family.projector_paths(model) if "projector" in lora.full else None
     config = LoraConfig(
         r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, bias="none",
         target_modules=list(targets) if isinstance(targets, tuple) else targets, modules_to_save=whole,

@@ -21,24 +21,22 @@ class FeatureCache:
         self.state: tuple[Any, ...] = ()
 
     def get(self, model: nn.Module, digests: Sequence[str], pictures: Sequence[Picture]) -> list[Tensor]:
-        """Features of `pictures`, on the CPU: (tile, token, width) each."""
+        """Features of `pictures`, on the CPU, as the family keeps them."""
         tower = self.family.tower(model)
-        state = tuple((id(p), p._version) for p in tower.parameters())
+        state = tuple((id(p), p._version) for p in self.family.tower_parameters(model))
         if state != self.state:
             self.kept, self.state = {}, state
         missing = [i for i, digest in enumerate(digests) if digest not in self.kept]
         missing = list({digests[i]: i for i in missing}.values())
-        parameter = next(tower.parameters())
         modes = [(layer, layer.training) for layer in tower.modules()]
         tower.eval()
         # Not inference tensors: training reads them.
         with torch.inference_mode(False), torch.no_grad():
             for start in range(0, len(missing), BATCH):
                 part = missing[start : start + BATCH]
-                pixels = [pictures[i].tensors[self.family.pixels] for i in part]
-                made = self.family.features(model, torch.cat(pixels).to(parameter.device, parameter.dtype)).cpu()
-                for i, features in zip(part, made.split([len(p) for p in pixels]), strict=True):
-                    self.kept[digests[i]] = features.clone()
+                made = self.family.features(model, [pictures[i] for i in part])
+                for i, features in zip(part, made, strict=True):
+                    self.kept[digests[i]] = features.to("cpu", copy=True)
         for layer, training in modes:
             layer.training = training
         return [self.kept[digest] for digest in digests]
@@ -49,7 +47,8 @@ def served(family: Family, model: nn.Module) -> Iterator[None]:
     """While open, the tower answers what it is given: kept features instead of pixels."""
     tower = family.tower(model)
 
-    def forward(features: Tensor, *args: Any, **kwargs: Any) -> Any:
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        features = args[0] if args else kwargs["pixel_values"]
         return family.served(model, features)
 
     tower.forward = forward  # type: ignore[method-assign]

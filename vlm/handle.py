@@ -26,7 +26,8 @@ from .families.base import Picture
 from .families.find import family_of
 from .features import FeatureCache, served
 from .generate import KeyedSampling, generate
-from .prompts import IGNORED, Prompt, Prompter, Tokens, cased, tokenize
+from .name_tokens import pieces
+from .prompts import IGNORED, Prompt, Prompter, Tokens, cased, prompt_tokens, tokenize
 from .refusals import REFUSALS
 from .scratch import PREFIX, make_model, read_folder
 from .settings import VlmSettings
@@ -45,7 +46,7 @@ Drawn = tuple[tuple[int, ...], int]  # expanded token ids, first supervised posi
 
 class VlmHandle(Handle):
     """A vision-language model behind the core's verbs. Scores cover answer tokens only; further verbs serve methods of
-    this sibling: `hidden`, `everywhere`, `token_stats`, `complete`."""
+    this sibling: `hidden`, `score_everywhere`, `token_stats`, `complete`."""
 
     modality: ClassVar[str] = "vlm"
     Settings: ClassVar = VlmSettings
@@ -61,8 +62,8 @@ class VlmHandle(Handle):
         self.settings, self.module, self.processor = settings, model, processor
         self.base = _Base()
         self.family = family_of(model.config.model_type)
-        placeholder = self.family.placeholder(processor)
-        self.prompter = Prompter(processor, placeholder, settings.template, settings.system)
+        template = self.family.template if settings.template == "auto" else settings.template
+        self.prompter = Prompter(processor, self.family.placeholder(processor), template, settings.system)
         self.pictures: dict[str, Picture] = {}  # by digest of the encoded file
         self.cache = FeatureCache(self.family)
         self._freeze()
@@ -77,8 +78,8 @@ class VlmHandle(Handle):
         """What the settings say is trained; adapters freeze the rest themselves."""
         s, parts = self.settings, self.family
         for part, state in (
-            (parts.language(self.module), s.language), (parts.projector(self.module), s.projector),
-            (parts.tower(self.module), s.tower),
+            (parts.language(self.module), s.language), (parts.tower(self.module), s.tower),
+            (parts.projector(self.module), s.projector),  # last: it may lie inside the tower
         ):  # fmt: skip
             part.requires_grad_(state == "full")
         head = self.module.get_output_embeddings()
@@ -129,13 +130,15 @@ class VlmHandle(Handle):
     @torch.inference_mode()
     def respond(self, examples: Sequence[Example], how: Decoding, seed: int) -> list[Response]:
         """Rows as the package's README lists them: prompt, target, tags, generated text, token statistics of the target
-        and of the choices. `how.fields`: generate, score (booleans), top_p."""
+        and of the choices. `how.fields`: generate, score, token_text (booleans), top_p."""
         modes = [(layer, layer.training) for layer in self.module.modules()]
         self.module.eval()
         rows = [_asked(example) for example in examples]
         size = max(1, how.batch_size)
         if how.fields.get("score", True):
             self._score_rows(examples, rows, size)
+            if how.fields.get("token_text", False):
+                self._add_words(examples, rows)
         if how.max_new_tokens > 0 and how.fields.get("generate", True):
             texts = self.complete(examples, how, seed)
             for row, text in zip(rows, texts, strict=True):
@@ -273,10 +276,20 @@ class VlmHandle(Handle):
     def hidden(self, batch: Batch) -> Float[Tensor, "batch token width"]:
         """Last hidden states at every position."""
         with self._serving(batch.tensors):
-            inner = self.model.model
-            return inner(**_inputs(batch.tensors), use_cache=False, return_dict=True).last_hidden_state
+            inputs = _inputs(batch.tensors)
+            pictured = batch.tensors.get("pictured")
+            if pictured is None or pictured.all() or not pictured.any():
+                return self._states(inputs)
+            rows = {name: tensor for name, tensor in inputs.items() if tensor.shape[:1] == pictured.shape}
+            bare = self._states({name: tensor[~pictured] for name, tensor in rows.items()})
+            seen = self._states({**inputs, **{name: tensor[pictured] for name, tensor in rows.items()}})
+        order = torch.cat([(~pictured).nonzero()[:, 0], pictured.nonzero()[:, 0]]).argsort()
+        return torch.cat([bare, seen])[order]
 
-    def everywhere(self, batch: Batch) -> tuple[Float[Tensor, "batch token vocab"], Tensor]:
+    def _states(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        return self.model.model(**inputs, use_cache=False, return_dict=True).last_hidden_state
+
+    def score_everywhere(self, batch: Batch) -> tuple[Float[Tensor, "batch token vocab"], Tensor]:
         """Logits that predict the next token at every position, padding included, and the mask of real tokens (batch,
         token); for the reference objectives that average over everything."""
         logits = self.form.apply_(nn.functional.linear(self.hidden(batch), *self._head()).float())
@@ -326,7 +339,7 @@ class VlmHandle(Handle):
     def prompt_ids(self, example: Example) -> tuple[int, ...]:
         """Expanded tokens of everything before the answer."""
         prompt = self._prompt(example)
-        return self._expanded(example, Tokens(list(self.tokenizer(prompt.text).input_ids), 0))[0]
+        return self._expanded(example, Tokens(prompt_tokens(self.tokenizer, prompt.text), 0))[0]
 
     def tokens(self, example: Example) -> Drawn:
         """Expanded tokens of question and answer, and where the supervised part starts.
@@ -400,19 +413,23 @@ class VlmHandle(Handle):
     ) -> dict[str, Tensor]:
         ids, attention = tensors["input_ids"], tensors["attention_mask"]
         made = self.family.batch(pictures, ids, attention)
-        for row, (tokens, _) in enumerate(drawn):
-            for name, tensor in self.family.text(tokens, pictures[row]).items():
+        for row, (tokens, start) in enumerate(drawn):
+            for name, tensor in self.family.text(tokens, start, pictures[row]).items():
                 whole = made.setdefault(name, tensor.new_zeros(*ids.shape))
                 whole[row, attention[row].bool()] = tensor
+        if not self.family.mixed:
+            made["pictured"] = torch.tensor([picture is not None for picture in pictures])
         if self._keeps_features() and self.family.pixels in made:
             present = [(e.image.digest, p) for e, p in zip(examples, pictures, strict=True) if e.image and p]
             kept = self.cache.get(self.model, [digest for digest, _ in present], [p for _, p in present])
-            made["features"] = torch.cat(kept)
+            made["features"] = self.family.stand_in(kept)
             del made[self.family.pixels]
         return made
 
     def _keeps_features(self) -> bool:
-        return self.settings.features and self.settings.tower == "frozen" and self.family.separable
+        if not (self.settings.features and self.family.separable):
+            return False
+        return not any(p.requires_grad for p in self.family.tower_parameters(self.model))
 
     def _serving(self, tensors: Mapping[str, Tensor]) -> AbstractContextManager[None]:
         return served(self.family, self.model) if "features" in tensors else nullcontext()
@@ -468,10 +485,21 @@ class VlmHandle(Handle):
                         "token_var": var, "token_rank": ranks[owner == place].tolist(),
                     }  # fmt: skip
 
+    def _add_words(self, examples: Sequence[Example], rows: Sequence[dict[str, Any]]) -> None:
+        """The text of each supervised token of the target (they join to the answer), and the vocabulary's size."""
+        size = self.model.get_output_embeddings().weight.shape[0]
+        for example, row in zip(examples, rows, strict=True):
+            if isinstance(example.target, str):
+                ids, start = self.tokens(example)
+                row |= {"token_text": pieces(ids[start:], self.tokenizer.decode), "vocabulary": size}
+
+
+_OURS = {"labels", "target", "features", "pictured"}  # read by the handle, not by the model
+
 
 def _inputs(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """What the model's forward takes; kept features stand where pixels would."""
-    inputs = {name: tensor for name, tensor in tensors.items() if name not in {"labels", "target", "features"}}
+    inputs = {name: tensor for name, tensor in tensors.items() if name not in _OURS}
     if "features" in tensors:
         inputs["pixel_values"] = tensors["features"]
     return inputs

@@ -15,18 +15,19 @@ IGNORED = -100  # label of a token that is not supervised
 
 @dataclass(frozen=True)
 class Template:
-    """Text around a question. `image` is where the picture's placeholder goes, at the head of the question; `end`
-    follows the answer ("" = the tokenizer's end token)."""
+    """Text around a question. `image` is where the picture's placeholder goes, at the head of the question, `bare` what
+    stands there without one; `end` follows the answer ("" = the tokenizer's end token)."""
 
     system: str = ""
     user: str = ""
     answer: str = ""
     image: str = "{image}\n"
+    bare: str = ""
     end: str = ""
 
     def render(self, question: str, image: str, system: str | None) -> str:
         """Everything before the answer; `image` is the placeholder's text, "" for a text-only question."""
-        place = self.image.format(image=image) if image else ""
+        place = self.image.format(image=image) if image else self.bare
         head = self.system if system is None else system
         return f"{head}{self.user}{place}{question}{self.answer}"
 
@@ -40,6 +41,7 @@ TEMPLATES: dict[str, Template] = {
     "vicuna": Template(system=_CURIOUS.format(who="human"), user="USER: ", answer=" ASSISTANT: "),
     "vicuna-v1": Template(system=_CURIOUS.format(who="user"), user="USER: ", answer=" ASSISTANT: "),
     "instructblip": Template(user="Question: ", answer=" Answer:"),
+    "paligemma": Template(image="{image}<bos>", bare="<bos>", answer="\n"),
     "mini": Template(user="USER: ", answer=" ASSISTANT:"),
 }
 
@@ -119,8 +121,8 @@ def tokenize(tokenizer: Any, prompt: Prompt, question: str, answer: str, labels:
     offside: as clean, without the end token.
     """
     text = cased(answer, labels)
-    head = list(tokenizer(prompt.text).input_ids)
-    whole = list(tokenizer(prompt.text + _glue(prompt.text, text) + text).input_ids)
+    head = prompt_tokens(tokenizer, prompt.text)
+    whole = prompt_tokens(tokenizer, prompt.text + _glue(prompt.text, text) + text)
     if whole[: len(head)] != head:
         # The template's last characters merge with the answer's first: keep the prompt as generation sees it.
         whole = head + list(tokenizer(_glue(prompt.text, text) + text, add_special_tokens=False).input_ids)
@@ -130,6 +132,12 @@ def tokenize(tokenizer: Any, prompt: Prompt, question: str, answer: str, labels:
     if labels in {"fiubench", "safeeraser"}:
         start = max(1, start - 1)
     return Tokens(whole, start)
+
+
+def prompt_tokens(tokenizer: Any, text: str) -> list[int]:
+    """Ids of a prompt with the tokenizer's start token, once: a chat template may have written it already."""
+    start = tokenizer.bos_token
+    return list(tokenizer(text, add_special_tokens=not (start and text.startswith(start))).input_ids)
 
 
 def cased(text: str, labels: str) -> str:

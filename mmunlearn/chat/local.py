@@ -1,7 +1,7 @@
 """A chat model of transformers on this machine, text only or with pictures, asked in batches."""
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -85,21 +85,18 @@ class LocalChat(ChatModel):
     def _tokenizer(self) -> Any:
         return getattr(self._processor, "tokenizer", self._processor)
 
-    @cached_property
+    @property
     def _model(self) -> Any:
         import torch
-        from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
         device = self.settings.device
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        dtype: Any = self.settings.dtype
+        dtype = self.settings.dtype
         if dtype == "auto" and device == "cpu":
             dtype = "float32"
-        kind = AutoModelForImageTextToText if self._sees else AutoModelForCausalLM
         with _explained(self.settings.model):
-            model = kind.from_pretrained(self._folder, dtype=dtype if dtype == "auto" else getattr(torch, dtype))
-        return model.to(device).eval()
+            return _weights(self._folder, self._sees, dtype, device)
 
     @property
     def _window(self) -> int:
@@ -140,6 +137,17 @@ class LocalChat(ChatModel):
             )
         new = out[:, inputs["input_ids"].shape[1] :]
         return [text.strip() for text in tokenizer.batch_decode(new, skip_special_tokens=True)]
+
+
+@lru_cache(maxsize=1)
+def _weights(folder: str, sees: bool, dtype: str, device: str) -> Any:
+    """The model, loaded once for all judges of a run that ask it."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+
+    kind = AutoModelForImageTextToText if sees else AutoModelForCausalLM
+    model = kind.from_pretrained(folder, dtype=dtype if dtype == "auto" else getattr(torch, dtype))
+    return model.to(device).eval()
 
 
 class _explained:

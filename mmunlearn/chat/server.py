@@ -51,6 +51,8 @@ class ServerSettings(ModelSettings):
     def _address(cls, value: str) -> str:
         if not value.startswith(("http://", "https://")):
             raise ValueError("must begin with http:// or https://")
+        if "@" in value.partition("//")[2].partition("/")[0]:
+            raise ValueError("must hold no user name or password; name a variable in api_key_env")
         return value.rstrip("/")
 
 

@@ -18,7 +18,7 @@ FOLDER = Path(__file__).parent / "templates"
 PLACE = re.compile(r"\{(\w+)\}")
 # What models put before the answer itself: quotes, emphasis, "Score:", "The answer is".
 LEAD = (
-    r"\A[\s*_#>\"'`(\[-]*(?:(?:the|this|final|my|overall)\s+)*"
+    r"\A(?:[\s*_#>\"'`(\[]|-\s)*(?:(?:the|this|final|my|overall)\s+)*"
     r"(?:(?:score|rating|grade|answer|verdict|label|result|response|output)\b[\s*_]*(?:is|:|=|\))*)?[\s*_\"'`(\[:]*"
 )
 NUMBER = r"([-+]?\d+(?:\.\d+)?)"
@@ -155,8 +155,13 @@ class Template(Settings):
         after = reply[match.end() :]
         high = rf"\s*(?:/|out\s+of|of)\s*{self.number.high:g}(?:\.0+)?(?![\d.]\d|\d)"
         after = re.sub(rf"\A{high}", "", after, flags=re.IGNORECASE)
-        if not self.pattern and (MORE_NUMBERS.match(after) or not AFTER.match(after)):
-            return None
+        if not self.pattern:
+            # "1. He is a cook" is the first line of a list, "Score: 1. He is a cook" is a score.
+            item = re.match(r"[.)][^\S\n]*\S", after) and not re.search(
+                r"[a-z]", reply[: match.start(1)], re.IGNORECASE
+            )
+            if item or MORE_NUMBERS.match(after) or not AFTER.match(after):
+                return None
         inside = self.number.low <= value <= self.number.high and math.isfinite(value)
         if not inside or (self.number.whole and value != int(value)):
             return None

@@ -77,6 +77,9 @@ class Judge(ABC):
         """The registered name: the stem of the file that defines the class."""
         return cls.__module__.rpartition(".")[2]
 
+    def ready(self) -> None:  # noqa: B027  (most judges need nothing)
+        """Raise UserError when the judge cannot work here (no model named, a package absent); loads nothing."""
+
     @property
     def batch(self) -> int:
         """Items graded between two writes to the disk: what a killed process can lose."""

@@ -9,7 +9,7 @@ from mmunlearn.settings import Settings
 OPEN = r"[\s(\[*\"']*"
 NAMING = r"(?:(?:the\s+)?(?:correct\s+)?(?:answer|option|choice)\s*(?:is)?\s*[:=]?\s*)?"
 # A lone letter and a word after it ("A dog", "I think") is no choice, unless the letter is no word ("B Paris").
-CLOSE = r"(?=[.):,\]*\"';]|\s*\Z|\s*\n|(?<=[B-HJ-Z])\s)"
+CLOSE = r"(?=[.):,\]*\"';]|\s*\Z|\s*\n|(?<=[B-HJ-Z])\s)(?!\s+(?:or|and)\b)"
 LEADING = re.compile(rf"\A{OPEN}(?i:{NAMING}){OPEN}([A-Za-z]){CLOSE}")
 INSIDE = re.compile(r"\((?P<a>[A-Z])\)|(?i:answer|option|choice)\s*(?i:is|:)?\s*\(?(?P<b>[A-Z])\b")
 
@@ -61,9 +61,10 @@ def named(text: str, options: list[str]) -> str | None:
     if len(quoted) == 1:
         return quoted[0]
     match = LEADING.match(text)
-    if match:
-        return match[1].upper()
     inside = {m["a"] or m["b"] for m in INSIDE.finditer(text)}
+    if match:
+        heard = match[1].upper()
+        return heard if inside <= {heard} else None
     if len(inside) == 1:
         return inside.pop()
     held = [letter for letter, option in zip(letters, options, strict=True) if normal(option) in normal(text)]

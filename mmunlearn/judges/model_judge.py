@@ -81,6 +81,12 @@ class ModelJudge(Judge):
         content = {"name": backend.rule} if isinstance(backend.rule, str) else dict(backend.rule)
         return backend, registry.load("judges", content.pop("name"))(content)
 
+    def ready(self) -> None:
+        """Raise UserError without a backend, or where the rule in its place cannot work."""
+        self._insist_on_backend()
+        if self._kind == "rule":
+            self._rule[1].ready()
+
     @property
     def batch(self) -> int:
         return self._rule[1].batch if self._kind == "rule" else self._model.batch

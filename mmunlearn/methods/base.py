@@ -143,12 +143,17 @@ class GradientMethod(Method):
     def apply(self, handle: Handle, data: Mapping[str, Split], run: "Run") -> Handle:
         """Prepare, run the phases through the engine, finish."""
         from mmunlearn.engine import Engine
+        from mmunlearn.precision import working
 
         declared = Declared(data, self.required())
         handle.keep_logits = Need.LOGITS in self.required()
-        self.prepare(handle, declared, run)
-        Engine(handle, run, state=self.state, load_state=self.load_state).run(self.phases(handle, declared, run))
-        return self.finish(handle, declared, run)
+        with working(handle.module, run.train.precision):  # references are copied in the precision of the run
+            self.prepare(handle, declared, run)
+            Engine(handle, run, state=self.state, load_state=self.load_state).run(self.phases(handle, declared, run))
+            result = self.finish(handle, declared, run)
+        if result is not handle and run.train.precision == "double":
+            result.module.float()
+        return result
 
     def simple_phase(self, terms: Terms, streams: Mapping[str, Stream], driver: str, **more: Any) -> Phase:
         """A phase with this method's shared settings."""

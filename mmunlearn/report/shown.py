@@ -121,7 +121,7 @@ def unit_of(cell: str, card: Card | None, table: str) -> str:
     name = title
     if card is not None and table in card.tables:
         for plan in card.plans(table):
-            for wanted in plan.metrics if plan.name == evaluation else ():
+            for wanted in plan.metrics if plan.prefix == evaluation else ():
                 if isinstance(wanted, Mapping) and wanted.get("as", wanted.get("name")) == title:
                     name = str(wanted["name"])
     try:

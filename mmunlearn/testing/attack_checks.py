@@ -13,19 +13,22 @@ from typing import Any
 
 import numpy as np
 
-from mmunlearn.attack_stage import AttackOptions, Stage, Target, run_stage
+from mmunlearn.attack_stage import AttackOptions, Stage, run_stage
+from mmunlearn.attack_target import Target
 from mmunlearn.attacks.base import Access, Attack, InputAttack, Metered, RowsAttack, WeightAttack
-from mmunlearn.bank import BANK, Bank
-from mmunlearn.data import Example, Split
+from mmunlearn.bank import BANK
+from mmunlearn.data import Split
 from mmunlearn.errors import UserError
-from mmunlearn.handle import Decoding, Handle, weights_digest
+from mmunlearn.handle import Decoding, weights_digest
 from mmunlearn.judges.base import Item, Judge, Verdict
 from mmunlearn.metrics.base import Sight, Value
 from mmunlearn.records import Rows
 from mmunlearn.run import Run, TrainSettings
 from mmunlearn.settings import plain
 from mmunlearn.testing.check import Check
+from mmunlearn.testing.counted import Counted
 from mmunlearn.testing.method_checks import Toy, modality_of, toy
+from mmunlearn.testing.toy_bank import bank_file
 
 HOW = Decoding()
 
@@ -57,7 +60,7 @@ def make(cls: type[Any], **over: Any) -> Any:
     settings = dict(getattr(cls, "toy", {})) | over
     for name, field in cls.Config.model_fields.items():
         if BANK in field.metadata:
-            settings.setdefault(name, str(_bank_file(modality_of(cls))))
+            settings.setdefault(name, str(bank_file(modality_of(cls))))
     return cls(settings)
 
 
@@ -138,7 +141,7 @@ def _weight_target(cls: type[WeightAttack]) -> None:
 def _weight_cost(cls: type[WeightAttack]) -> None:
     """Queries and gradient steps that a meter of our own counts on the copy equal the reported ones and never fall."""
     task, attack = task_of(cls), make(cls)
-    counted = _Counted(task.original.copy())
+    counted = Counted(task.original.copy())
     counts: list[tuple[int, int]] = []
     with _scratch() as run:
         for _, cost, _ in attack.run(counted, _splits(attack, task), run, HOW):
@@ -147,47 +150,6 @@ def _weight_cost(cls: type[WeightAttack]) -> None:
             assert cost.seconds >= 0
             counted.log["answers"] = 0
     assert counts == sorted(counts), "a later budget costs less"
-
-
-class _Counted(Handle):
-    """Counts scored examples and recorded graphs, shared by copies; responses are the base class's and cost nothing."""
-
-    def __init__(self, handle: Handle, log: dict[str, int] | None = None):
-        self.handle, self.modality = handle, handle.modality  # type: ignore[misc]
-        self.log = {"queries": 0, "steps": 0, "answers": 0} if log is None else log
-
-    @property
-    def module(self) -> Any:  # type: ignore[override]
-        return self.handle.module
-
-    def collate(self, examples: Sequence[Example], view: Any = None) -> Any:
-        return self.handle.collate(examples, view)
-
-    def score(self, batch: Any) -> Any:
-        scored = self.handle.score(batch)
-        self.log["queries"] += len(batch)
-        self.log["steps"] += int(scored.nll.requires_grad)
-        return scored
-
-    def respond(self, examples: Sequence[Example], how: Decoding, seed: int) -> Any:
-        self.log["answers"] += len(examples)
-        return self.handle.respond(examples, how, seed)
-
-    def random_target(self, example: Example, generator: Any, *, wrong_only: bool = False) -> Any:
-        return self.handle.random_target(example, generator, wrong_only=wrong_only)
-
-    def fresh(self, seed: int) -> Any:
-        return self.handle.fresh(seed)
-
-    def copy(self) -> Any:
-        return _Counted(self.handle.copy(), self.log)
-
-    def save(self, path: Path) -> None:
-        self.handle.save(path)
-
-    @classmethod
-    def load(cls, path: Path, device: Any = "cpu") -> Any:
-        raise TypeError("load the wrapped handle's class instead")
 
 
 def _weight_reproducible(cls: type[WeightAttack]) -> None:
@@ -260,35 +222,6 @@ def _rows(modality: str) -> tuple[Rows, Rows]:
         answers = task.original.respond(task.splits[name].examples, HOW, 0)
         made.append(Rows.of([{"id": a.id, **a.fields} for a in answers]))
     return made[0], made[1]
-
-
-@cache
-def _bank_file(modality: str) -> Path:
-    """A bank of eight models that know half of the toy's examples by heart, kept until the process ends."""
-    import atexit
-    import shutil
-
-    from mmunlearn.data import Role, union
-    from mmunlearn.seeds import generator
-    from mmunlearn.testing.tiny import TinyHandle, TinySettings, memorise, tiny_splits
-
-    assert modality == "core", "banks of toys exist for the core's attacks"
-    splits = tiny_splits()
-    pool = union("pool", Role.TRAIN, splits["train"], splits["unseen"])
-    member, unlearned, rows = np.zeros((8, len(pool)), bool), np.zeros((8, len(pool)), bool), []
-    for pair in range(4):
-        order = generator(0, "toy bank", pair).permutation(len(pool))
-        member[2 * pair, order[::2]], member[2 * pair + 1, order[1::2]] = True, True
-    for k in range(8):
-        handle = memorise(TinyHandle(TinySettings(), seed=100 + k), pool.subset(np.flatnonzero(member[k])))
-        unlearned[k, np.flatnonzero(member[k])[k % 2 :: 2]] = True
-        rows.append(Rows.of([{"id": a.id, **a.fields} for a in handle.respond(pool.examples, HOW, 0)]))
-    place = {key: i for i, key in enumerate(pool.ids)}
-    order = np.asarray([place[key] for key in rows[0].ids])
-    folder = Path(tempfile.mkdtemp())
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    Bank.of(rows, member[:, order], unlearned[:, order]).save(folder / "bank.safetensors")
-    return folder / "bank.safetensors"
 
 
 def _measured(cls: type[RowsAttack], members: Rows, others: Rows, seed: int = 0) -> Mapping[str, Value]:
@@ -389,7 +322,7 @@ def _input_untouched(cls: type[InputAttack]) -> None:
 
 
 def _input_cost(cls: type[InputAttack]) -> None:
-    counted = _Counted(task_of(cls).original.copy())
+    counted = Counted(task_of(cls).original.copy())
     goal = task_of(cls).splits["forget"].examples[:1]
     (outcome,) = make(cls).run(counted, goal, _Never(), HOW, 0)
     asked = counted.log["queries"] + counted.log["answers"] - 2  # the last two answers are the verification's

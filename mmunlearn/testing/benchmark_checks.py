@@ -6,6 +6,7 @@ edition) and reads it in every variant that the class states.
 
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,12 @@ import numpy as np
 
 from mmunlearn import registry
 from mmunlearn.benchmark import Benchmark, resolve_root
+from mmunlearn.borrowed_targets import borrowed
 from mmunlearn.cards import Card, Edition, EvaluationPlan
 from mmunlearn.data import Split, image_digests
 from mmunlearn.errors import UserError
 from mmunlearn.evaluate import Comparison, reduce, respond
-from mmunlearn.handle import Decoding
+from mmunlearn.handle import Decoding, Handle
 from mmunlearn.modalities import handle_class
 from mmunlearn.run import Run
 from mmunlearn.testing.check import Check
@@ -48,6 +50,7 @@ def checks(cls: type[Benchmark]) -> list[Check]:
     tests: dict[str, Callable[[], None]] = {
         "card": lambda: _card(cls),
         "unknown setting refused": lambda: _unknown_setting(cls),
+        "unknown mini size refused": lambda: _unknown_size(cls),
         "rows can be made": lambda: _rows(cls),
         "tables name cells that are measured": lambda: _tables(cls),
         "builder is deterministic": lambda: _builder(cls),
@@ -97,6 +100,18 @@ def _unknown_setting(cls: type[Benchmark]) -> None:
         raise AssertionError("an unknown setting was accepted")
 
 
+def _unknown_size(cls: type[Benchmark]) -> None:
+    """A wrong key in the card's `editions.mini.data` is the user's mistake, told before anything is written."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            cls().build_mini(Path(folder), 0, {"no_such_size": 1})
+        except UserError as error:
+            assert "no_such_size" in str(error), str(error)
+        else:
+            raise AssertionError("an unknown size was accepted")
+        assert not any(Path(folder).iterdir()), "something was written before the sizes were checked"
+
+
 def _rows(cls: type[Benchmark]) -> None:
     """Every row of every table constructs its method, for both editions, with each preset and without."""
     card = cls().card
@@ -136,7 +151,7 @@ def measured_cells(card: Card, plans: tuple[EvaluationPlan, ...]) -> dict[str, s
         for wanted in plan.metrics:
             metric = registry.load("metrics", metric_name(wanted), card.modality)
             title = metric_name(wanted) if isinstance(wanted, str) else wanted.get("as", metric_name(wanted))
-            cells[f"{plan.name}/{title}"] = metric.better  # type: ignore[attr-defined]
+            cells[f"{plan.prefix}/{title}"] = metric.better  # type: ignore[attr-defined]
     return cells
 
 
@@ -240,8 +255,19 @@ def _evaluations(cls: type[Benchmark]) -> None:
         with tempfile.TemporaryDirectory() as folder:
             run = Run.scratch(Path(folder))
             for split in dict.fromkeys(s for plan in plans for s in (plan.split, plan.against) if s):
-                respond(run, handle, splits[split], Decoding(batch_size=64))
+                _respond(run, handle, card, splits, split)
             cells = reduce(run, plans, splits, card.modality, Comparison(reference=run.path, original=run.path))
         for cell in measured_cells(card, plans):
             assert cell in cells, f"{name}: {cell} is not in the results"
             assert np.isfinite(cells[cell].value) and cells[cell].n > 0, f"{name}: {cell} is {cells[cell]}"
+
+
+def _respond(run: Run, handle: Handle, card: Card, splits: Mapping[str, Split], name: str) -> None:
+    """Responses as a run makes them, but short; targets that are an original's answers come from this model."""
+    facts = card.splits[name]
+    fields = {key: value for key, value in facts.decoding.items() if key not in ("max_new_tokens", "temperature")}
+    how, asked = Decoding(batch_size=64, max_new_tokens=8, fields=fields), splits[name]
+    if facts.targets_from:
+        respond(run, handle, splits[facts.targets_from], replace(how, fields={}))
+        asked = borrowed(asked, facts.targets_from, run.path)
+    respond(run, handle, asked, how)

@@ -11,7 +11,7 @@ from mmunlearn.verbs.options import read_settings as settings_of
 
 EXAMPLES = (
     "mmunlearn evaluate runs/scrub --reference runs/retrain --original runs/original",
-    "mmunlearn evaluate runs/scrub",
+    "mmunlearn evaluate runs/po evaluate.judge_backend.kind=chat evaluate.judge_backend.model=FOLDER",
     "mmunlearn evaluate runs/scrub --representation --reference runs/retrain representation.images=pictures",
 )
 
@@ -25,9 +25,9 @@ def command(
 ) -> None:
     """Make what is missing of a run's responses and verdicts, and reduce them to cells again.
 
+    evaluate.judge_backend.* lets another model grade what model judges grade; the responses stay as they are.
     --representation compares features instead: CKA with the reference and the original, k-NN and linear transfer.
     """
-    from mmunlearn.errors import UserError
     from mmunlearn.evaluate import Comparison
     from mmunlearn.pipeline import execute, read_settings
     from mmunlearn.run import Run
@@ -40,11 +40,27 @@ def command(
     if representation:
         _representation(run, content, reference, original)
         return
-    if content:
-        raise UserError("mmunlearn evaluate: words such as representation.images=DIR need --representation.")
-    results = execute(read_settings(run), run, compare=Comparison(reference, original))
+    backend = _backend(content)
+    results = execute(read_settings(run), run, compare=Comparison(reference, original), judge_backend=backend)
     if results:
         print(result_text(results, run))
+
+
+def _backend(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The judges' backend of words evaluate.judge_backend.*; every other word is refused."""
+    from mmunlearn.errors import UserError
+
+    if "representation" in content:
+        raise UserError("mmunlearn evaluate: words such as representation.images=DIR need --representation.")
+    section = content.get("evaluate", {})
+    known = isinstance(section, Mapping) and set(section) <= {"judge_backend"} and set(content) <= {"evaluate"}
+    backend = section.get("judge_backend", {}) if known else None
+    if not isinstance(backend, Mapping):
+        raise UserError(
+            "mmunlearn evaluate: only evaluate.judge_backend.* may be given here; the run's other settings are stored "
+            "with it.\nExample: evaluate.judge_backend.kind=server evaluate.judge_backend.base_url=URL"
+        )
+    return backend
 
 
 def _representation(run: Path, content: Mapping[str, Any], reference: Path | None, original: Path | None) -> None:

@@ -1,5 +1,6 @@
 """Every gradient method gives the same weights on one process and on two (one launch serves all methods)."""
 
+import json
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from safetensors.torch import load_file
 
 from mmunlearn import registry
 from mmunlearn.methods.base import GradientMethod
-from mmunlearn.testing.two_processes import weights
+from mmunlearn.testing.two_processes import trajectory, weights
 
 NAMES = [
     f"{component.modality}:{component.name}"
@@ -22,15 +23,21 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def spread(tmp_path_factory) -> dict[str, torch.Tensor]:
-    """Weights made by two processes."""
+def folder(tmp_path_factory) -> Path:
+    """What two processes wrote."""
     out = tmp_path_factory.mktemp("two")
     words = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0", "--rdzv_backend", "c10d"]
     words += ["--rdzv_endpoint", "localhost:0", "-m", "mmunlearn.testing.two_processes", str(out), *NAMES]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, *words], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    return load_file(out / "weights.safetensors")
+    return out
+
+
+@pytest.fixture(scope="module")
+def spread(folder) -> dict[str, torch.Tensor]:
+    """Weights made by two processes."""
+    return load_file(folder / "weights.safetensors")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -40,3 +47,16 @@ def test_two_processes_equal_one(name, spread, tmp_path):
         other = spread[key].double()
         scale = 1.0 + tensor.double().abs().max()
         assert (tensor.double() - other).abs().max() <= 1e-4 * scale, key
+
+
+def test_in_double_precision_a_whole_training_has_the_same_losses(folder, tmp_path):
+    """At the mini recipe's own rate, with momentum and batch norm, which magnify rounding from step to step."""
+    alone, spread = trajectory(tmp_path, "double"), json.loads((folder / "losses.json").read_text())["double"]
+    assert len(alone) == len(spread) > 50
+    assert alone[-1] < 0.5 * alone[0]  # it learned
+    assert max(abs(a - b) for a, b in zip(alone, spread, strict=True)) <= 1e-9
+
+
+def test_in_single_precision_the_first_losses_differ_by_rounding_only(folder, tmp_path):
+    alone, spread = trajectory(tmp_path, "no"), json.loads((folder / "losses.json").read_text())["no"]
+    assert alone[:5] == pytest.approx(spread[:5], rel=1e-5)

@@ -40,3 +40,13 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with zipfile.ZipFile(wheel) as archive:  # all that installing a pure wheel into a folder does; pip may be absent
         archive.extractall(target)
     return target
+
+
+@pytest.fixture
+def server():
+    """A chat server that misbehaves on request."""
+    pytest.importorskip("openai")
+    from mmunlearn.testing.chat_server import running
+
+    with running() as found:
+        yield found

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from mmunlearn.attack_stage import AttackOptions, Target, accuracy, make_stage, run_stage
+from mmunlearn.attack_stage import AttackOptions, accuracy, make_stage, run_stage
+from mmunlearn.attack_target import Target
 from mmunlearn.attacks.base import Cost
 from mmunlearn.attacks.relearn import Relearn
 from mmunlearn.errors import UserError

@@ -9,7 +9,7 @@ from mmunlearn.errors import UserError
 from mmunlearn.methods.retrain import Retrain
 from mmunlearn.run import Run, TrainSettings
 from mmunlearn.seeds import derive
-from mmunlearn.shadows import ShadowSettings, draw_pool, shadow_bank
+from mmunlearn.shadows import ShadowSettings, draw_pool, run_bank, shadow_bank
 from mmunlearn.testing.tiny import TinyHandle, tiny_splits
 
 RECIPE = {"epochs": 20, "batch_size": 16, "optimiser": {"lr": 0.3, "momentum": 0.9}}
@@ -96,6 +96,19 @@ def test_a_bank_is_trained_once_and_a_hit_says_so(data, trained, caplog):
     assert "taken from the cache" in caplog.text
 
 
+def test_a_larger_bank_keeps_the_models_of_a_smaller_one(data, trained):
+    small = Bank.load(shadow_bank(TinyHandle(), data, _settings(), TRAIN))
+    large = Bank.load(shadow_bank(TinyHandle(), data, _settings(models=6), TRAIN))
+    assert 6 == len(trained)
+    assert np.array_equal(small.member, large.member[:4])
+    assert np.array_equal(small.signal("loss"), large.signal("loss")[:4])
+
+
+def test_too_few_shadows_for_a_spread_of_unlearned_models_are_refused_before_any_is_trained(tmp_path):
+    with pytest.raises(UserError, match="of 4 models only one unlearns any given example"):
+        run_bank(tmp_path, models=4, unlearn=True)
+
+
 def test_an_estimate_is_printed_before_training(data, capsys):
     shadow_bank(TinyHandle(), data, _settings(models=2), TRAIN)
     assert "2 of 2 shadow models to train, about" in capsys.readouterr().err
@@ -110,7 +123,7 @@ def test_another_recipe_pool_or_seed_is_another_bank(data, change):
 
 def test_a_killed_bank_trains_only_the_missing_models_and_ends_equal(data, cache, monkeypatch):
     whole = Bank.load(shadow_bank(TinyHandle(), data, _settings(), TRAIN))
-    for path in cache.rglob("bank.safetensors"):
+    for path in cache.rglob("bank-*.safetensors"):
         path.unlink()
     (folder,) = cache.iterdir()
     import shutil

@@ -118,8 +118,7 @@ class Mucac(Benchmark):
 
     def build_mini(self, root: Path, seed: int, sizes: Mapping[str, Any] | None = None) -> None:
         """Avatars in the layout of CelebA-HQ, in the sizes of the card with `sizes` laid over them."""
-        data = {**self.card.editions["mini"].data, **(sizes or {})}
-        mucac_writer.write_mucac(root, mucac_writer.MucacSizes(**data), seed)
+        mucac_writer.write_mucac(root, self.mini_sizes(mucac_writer.MucacSizes, sizes), seed)
 
     def model(self, edition: Edition) -> dict[str, Any]:
         """The card's network with three label logits, or two class logits."""

@@ -221,8 +221,7 @@ class Mufac(Benchmark):
 
     def build_mini(self, root: Path, seed: int, sizes: Mapping[str, Any] | None = None) -> None:
         """Families of avatars in the real layout, in the sizes of the card with `sizes` laid over them."""
-        data = {**self.card.editions["mini"].data, **(sizes or {})}
-        mufac_writer.write_mufac(root, mufac_writer.MufacSizes(**data), seed)
+        mufac_writer.write_mufac(root, self.mini_sizes(mufac_writer.MufacSizes, sizes), seed)
 
     def model(self, edition: Edition) -> dict[str, Any]:
         """The card's network with one logit for each of the eight classes."""

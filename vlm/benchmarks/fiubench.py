@@ -32,6 +32,18 @@ log = logging.getLogger(__name__)
 FORGET_SETS = ("forget1", "forget5", "forget10")
 ALLOW = "benchmark.check_counts=false"
 
+# Of the contract checks: pictures of 32 px, a few thousand weights beside the embeddings.
+TINY = {
+    "vision": {
+        "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2,
+        "image_size": 32, "patch_size": 16,
+    },
+    "text": {
+        "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2,
+        "num_key_value_heads": 2, "max_position_embeddings": 256,
+    },
+}  # fmt: skip
+
 
 class Fiubench(Benchmark):
     """Splits forget, retain (what the retain model is trained on), rest (the other two forget sets: the original is
@@ -57,6 +69,7 @@ class Fiubench(Benchmark):
         "identities": 12, "forget1": 1, "forget5": 2, "forget10": 3, "retain5": 2, "retain15": 4, "unseen": 2,
         "perturbed": 3, "size_px": 32,
     }  # fmt: skip
+    tiny_model = {"architecture": TINY}
 
     def splits(self, root: Path, edition: Edition) -> Mapping[str, Split]:
         """Examples in file order; ids are "fiubench/<identity>/<question>", the same in every split and variant."""

@@ -82,12 +82,6 @@ def languages(book: Book, concept: Concept, turn: int = 0) -> list[QA]:
     return found
 
 
-def refusals(book: Book, concept: Concept, questions: Iterable[str]) -> list[QA]:
-    """Each question with a refusal for an answer, the kind's refusals in turn."""
-    answers = cycle(book.of(concept).refusals)
-    return [QA(kind="refusal", question=q, answer=next(answers), keywords=()) for q in questions]
-
-
 def sentence(template: str, name: str) -> str:
     """The template with the name in it, beginning with a capital letter."""
     text = template.replace("{name}", name)

@@ -13,8 +13,8 @@ class Llava(Family):
 
     types = ("llava", "vipllava")
 
-    def features(self, model: nn.Module, pixels: Tensor) -> Tensor:
-        """The hidden layers that the projector reads, side by side: (picture, token, width × layers)."""
+    def encode(self, model: nn.Module, pixels: Tensor) -> Tensor:
+        """The hidden layers that the projector reads, side by side: (tile, token, width × layers)."""
         import torch
 
         tower = self.tower(model)

@@ -35,7 +35,8 @@ REFUSALS = (
 class FiubenchSizes:
     """How much to write: identities in all, and of them those of each list in split.json; `unseen` are further ones.
 
-    retain15 holds retain5, and neither holds a forgotten identity; perturbed: untrue answers a question.
+    retain15 holds retain5, and neither holds a forgotten identity; askings: entries a fact, in other words each;
+    perturbed: untrue answers a question.
     """
 
     identities: int = 60
@@ -45,6 +46,7 @@ class FiubenchSizes:
     retain5: int = 8
     retain15: int = 16
     unseen: int = 8
+    askings: int = 2
     perturbed: int = 4
     size_px: int = 64
 
@@ -106,7 +108,7 @@ def _record(people: People, key: str, sizes: FiubenchSizes, seed: int, data: Pat
         "gender": "male" if male else "female",
         "caption": caption(profile),
         "raw_data": {kind: dict(fact) for kind, fact in profile.items()},
-        "qa_list": qa_list(people, profile, male=male, perturbed=sizes.perturbed),
+        "qa_list": qa_list(people, profile, male=male, perturbed=sizes.perturbed, askings=sizes.askings),
     }
 
 

@@ -7,7 +7,7 @@ from mmunlearn.judges.base import UNSCORED, Item, Judge, Sample, Verdict
 from mmunlearn.settings import Settings
 
 
-class Keyword(Judge):
+class Keywords(Judge):
     """Value: keywords found / keywords of the tag (one a line). Labels: found (value ≥ threshold) or absent.
 
     Substring test without regard to case, as FIUBench's exact match (vlm_fiu_mmu_safe.md 1.5); `whole_words` asks for

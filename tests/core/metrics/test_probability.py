@@ -1,0 +1,42 @@
+"""Probability a token and its share among untrue choices, against loops."""
+
+import math
+
+import numpy as np
+import pytest
+
+from mmunlearn.metrics.base import Sight
+from mmunlearn.metrics.probability import Probability
+from mmunlearn.metrics.zlib_ratio import ZlibRatio
+from mmunlearn.records import Rows
+
+NLL, COUNT = [3.0, 8.0], [3, 4]
+CHOICES, COUNTS = [[1.0, 4.0, 6.0], [2.0, 2.0, 9.0]], [[2, 2, 3], [1, 4, 3]]
+ROWS = Rows.of(
+    [
+        {"id": str(i), "nll": NLL[i], "count": COUNT[i], "choices_nll": CHOICES[i], "choices_count": COUNTS[i],
+         "target": "x" * (i + 1)}
+        for i in range(2)
+    ]
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("divide_by", "extra"), [("tokens", 0), ("labels", 1)])
+def test_equals_the_loop(divide_by, extra):
+    bare, share = [], []
+    for i in range(2):
+        own = math.exp(-NLL[i] / (COUNT[i] + extra))
+        untrue = [math.exp(-n / (c + extra)) for n, c in zip(CHOICES[i], COUNTS[i], strict=True)][1:]
+        bare.append(own)
+        share.append(own / (own + sum(untrue)))
+    settings = {"divide_by": divide_by}
+    assert np.mean(bare) == pytest.approx(Probability(settings).reduce(Sight(ROWS)).value)
+    among = Probability({**settings, "among": "choices"}).reduce(Sight(ROWS))
+    assert np.mean(share) == pytest.approx(among.value)
+
+
+def test_zlib_ratio_divides_the_loss_a_token_by_the_compressed_bytes():
+    import zlib
+
+    expected = [NLL[i] / COUNT[i] / len(zlib.compress(b"x" * (i + 1))) for i in range(2)]
+    assert np.mean(expected) == pytest.approx(ZlibRatio().reduce(Sight(ROWS)).value)

@@ -1,0 +1,68 @@
+"""Utility splits for any benchmark: `benchmark.utility: [{format: pope, root: DIR}]` adds splits and their plans.
+
+A benchmark takes them in three lines: a setting `utility: tuple[UtilitySource, ...] = ()` in its Config, `|
+utility_splits(self.config.utility)` at the end of `splits`, and `plans` as `(*super().plans(table),
+*utility_plans(self.config.utility))`.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from mmunlearn.cards import EvaluationPlan
+from mmunlearn.data import Example, Role, Split
+from mmunlearn.errors import UserError
+
+from .choice_sets import read_mmbench, read_scienceqa
+from .open_sets import read_gqa, read_textvqa, read_vizwiz, read_vqav2
+from .plain_sets import read_plain
+from .source import UtilitySource
+from .yes_no_sets import read_mme, read_pope
+
+READERS: Mapping[str, Callable[[UtilitySource], Iterator[Example]]] = {
+    "mme": read_mme, "pope": read_pope, "vqav2": read_vqav2, "gqa": read_gqa, "textvqa": read_textvqa,
+    "vizwiz": read_vizwiz, "scienceqa": read_scienceqa, "mmbench": read_mmbench, "plain": read_plain,
+}  # fmt: skip
+JUDGES: Mapping[str, str] = {
+    "mme": "yes_no", "pope": "yes_no", "scienceqa": "choice_letter", "mmbench": "choice_letter",
+}  # fmt: skip
+
+
+def utility_splits(sources: Sequence[UtilitySource]) -> dict[str, Split]:
+    """A split "utility_<name>" a source, in file order. Raises UserError naming file, place and remedy."""
+    _distinct(sources)
+    return {f"utility_{source.title}": _split(source) for source in sources}
+
+
+def utility_plans(sources: Sequence[UtilitySource]) -> tuple[EvaluationPlan, ...]:
+    """What is measured on them: cells utility/<name>_accuracy, for MME utility/<name>_accuracy_plus too."""
+    _distinct(sources)
+    plans = []
+    for source in sources:
+        metrics: list[dict[str, Any]] = [{"name": "mean_verdict", "as": f"{source.title}_accuracy"}]
+        if source.format == "mme":
+            metrics.append({"name": "group_accuracy", "as": f"{source.title}_accuracy_plus"})
+        judge = JUDGES.get(source.format, "vqa_answer")
+        name = f"utility_{source.title}"
+        plans.append(EvaluationPlan(name=name, section="utility", split=name, judge=judge, metrics=tuple(metrics)))
+    return tuple(plans)
+
+
+def _split(source: UtilitySource) -> Split:
+    examples = tuple(islice(READERS[source.format](source), source.limit or None))
+    if not examples:
+        part = f" of split {source.split}" if source.split else ""
+        raise UserError(f"utility {source.title}: {source.folder} holds no question{part} with a picture.")
+    seen: set[str] = set()
+    for example in examples:
+        if example.id in seen:
+            raise UserError(f"utility {source.title}: question {example.id.rpartition('/')[2]} stands there twice.")
+        seen.add(example.id)
+    return Split(f"utility_{source.title}", Role.UTILITY, examples)
+
+
+def _distinct(sources: Sequence[UtilitySource]) -> None:
+    titles = [source.title for source in sources]
+    for title in titles:
+        if titles.count(title) > 1:
+            raise UserError(f"benchmark.utility: two sources are called {title!r}. Give one of them a name.")
