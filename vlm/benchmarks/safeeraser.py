@@ -93,8 +93,7 @@ class Safeeraser(Benchmark):
 
     def build_mini(self, root: Path, seed: int, sizes: Mapping[str, Any] | None = None) -> None:
         """Drawn motifs and made-up instructions in the real layout, in the card's sizes with `sizes` laid over them."""
-        data = {**self.card.editions["mini"].data, **(sizes or {})}
-        writer.write_safeeraser(root, writer.SafeeraserSizes(**data), seed)
+        writer.write_safeeraser(root, self.mini_sizes(writer.SafeeraserSizes, sizes), seed)
 
     def model(self, edition: Edition) -> dict[str, Any]:
         """The card's model; the task decides nothing about it."""
