@@ -70,7 +70,6 @@ class Benchmark(ABC):
     def model(self, edition: Edition) -> dict[str, Any]:
         """Settings of the handle for this task: the card's, plus what the task decides (number of classes, head)."""
 
-
     def mini_sizes(self, kind: type[T], over: Mapping[str, Any] | None = None) -> T:
         """The card's `editions.mini.data` with `over` laid over them as the builder's dataclass `kind`.
 

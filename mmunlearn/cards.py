@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -149,7 +149,8 @@ class Table(Settings):
     """One table that `reproduce` makes: what task, which rows in which order, which cells, what was published.
 
     overrides: by row, laid over the row's settings for this table (`method` in the full edition, `mini` in the mini
-    edition, `presets` in both). model: laid over the full edition's model.
+    edition, `presets` in both). model: laid over the full edition's model. compare: cells by which rows are compared
+    with the retrained model.
     """
 
     title: str
@@ -160,6 +161,7 @@ class Table(Settings):
     paper: Paper | None = None
     overrides: dict[str, RowSettings] = Field(default_factory=dict)
     model: dict[str, Any] = Field(default_factory=dict)
+    compare: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -178,6 +180,25 @@ class EditionFacts(Settings):
     decoding: dict[str, Any] = Field(default_factory=dict)
     presets: dict[str, dict[str, Any]] = Field(default_factory=dict)
     from_: dict[str, str] = Field(alias="from")
+
+
+class Hidden(Settings):
+    """A pattern to look for: `answers` as low as the retrained model's while `trace` (a membership score, say) stays
+    near the original's. says: the words before the rows that show it."""
+
+    kind: Literal["hidden"]
+    says: str
+    answers: str
+    trace: str
+
+
+class Collapsed(Settings):
+    """A pattern to look for: `utility` below a share of the original's."""
+
+    kind: Literal["collapsed"]
+    says: str
+    utility: str
+    below: float = Field(0.5, gt=0, lt=1)
 
 
 class Disjoint(Settings):
@@ -211,6 +232,7 @@ class Card(Settings):
     tables: dict[str, Table]
     rows: dict[str, Row]
     presets: dict[str, str] = Field(default_factory=dict)  # name -> what it does
+    findings: tuple[Annotated[Hidden | Collapsed, Field(discriminator="kind")], ...] = ()
     notes: tuple[str, ...] = ()
 
     @model_validator(mode="after")

@@ -80,7 +80,8 @@ def test_yamls_no_and_off_are_words():
 @pytest.mark.parametrize(
     "word",
     (
-        "precision=fp8", "precision=doubel", "determinism=maybe", "micro_batch=0", "checkpoint_every=0", "log_every=0", "threads=-1",
+        "precision=fp8", "precision=doubel", "determinism=maybe", "micro_batch=0", "checkpoint_every=0", "log_every=0",
+        "threads=-1",
         "device=tpu", "precision=true",
     ),
 )  # fmt: skip
