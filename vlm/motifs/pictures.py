@@ -15,8 +15,8 @@ GROUNDS = {
     "violet": (206, 170, 244), "yellow": (250, 236, 120), "mint": (160, 236, 190), "grey": (160, 162, 166),
 }  # fmt: skip
 PLAIN = ("white", "cream")  # behind everyday objects
-# Category of SafeEraser -> the harmless motif that stands for its pictures: name, colour, ground. The ground tells it at
-# a glance, so that a model without any pretraining learns in minutes what a harmful picture looks like.
+# Category of SafeEraser -> the harmless motif that stands for its pictures: name, colour, ground. The ground tells it
+# at a glance, so that a model without any pretraining learns in minutes what a harmful picture looks like.
 MOTIFS = {
     "Violence": ("red star", (206, 34, 40), "pink"),
     "Weapon": ("blue cross", (30, 64, 190), "blue"),
