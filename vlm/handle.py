@@ -24,7 +24,7 @@ from mmunlearn.token_stats import LogitForm, TokenStats, token_logprobs, token_s
 from . import adapters
 from .families.base import Picture
 from .families.find import family_of
-from .features import FeatureCache, served
+from .features import FeatureCache, model_inputs, served
 from .generate import KeyedSampling, generate
 from .name_tokens import pieces
 from .prompts import IGNORED, Prompt, Prompter, Tokens, cased, prompt_tokens, tokenize
@@ -94,7 +94,7 @@ class VlmHandle(Handle):
         """
         drawn = [self.tokens(example) for example in examples]
         pictures = [self.picture(example) for example in examples]
-        tensors = self._padded([ids for ids, _ in drawn], left=False)
+        tensors = self.padded([ids for ids, _ in drawn], left=False)
         labels = torch.full_like(tensors["input_ids"], IGNORED)
         for row, (ids, start) in enumerate(drawn):
             labels[row, start : len(ids)] = torch.tensor(ids[start:])
@@ -114,11 +114,11 @@ class VlmHandle(Handle):
         states = hidden[:, :-1][mask]
         rows = mask.nonzero()[:, 0]
         if not self.keep_logits:
-            weight, bias = self._head()
+            weight, bias = self.head()
             logprob = token_logprobs(states, weight, targets, bias, form=self.form)
             nll = logprob.new_zeros(len(batch)).index_add(0, rows, -logprob)
             return Scored(nll, batch.count)
-        logits = self.form.apply_(nn.functional.linear(states, *self._head()).float())
+        logits = self.form.apply_(nn.functional.linear(states, *self.head()).float())
         logprob = logits.log_softmax(-1).gather(1, targets[:, None])[:, 0]
         nll = logprob.new_zeros(len(batch)).index_add(0, rows, -logprob)
         width = int(batch.count.max())
@@ -275,8 +275,8 @@ class VlmHandle(Handle):
 
     def hidden(self, batch: Batch) -> Float[Tensor, "batch token width"]:
         """Last hidden states at every position."""
-        with self._serving(batch.tensors):
-            inputs = _inputs(batch.tensors)
+        with self.serving(batch.tensors):
+            inputs = model_inputs(batch.tensors)
             pictured = batch.tensors.get("pictured")
             if pictured is None or pictured.all() or not pictured.any():
                 return self._states(inputs)
@@ -292,14 +292,14 @@ class VlmHandle(Handle):
     def score_everywhere(self, batch: Batch) -> tuple[Float[Tensor, "batch token vocab"], Tensor]:
         """Logits that predict the next token at every position, padding included, and the mask of real tokens (batch,
         token); for the reference objectives that average over everything."""
-        logits = self.form.apply_(nn.functional.linear(self.hidden(batch), *self._head()).float())
+        logits = self.form.apply_(nn.functional.linear(self.hidden(batch), *self.head()).float())
         return logits, batch.tensors["attention_mask"].bool()
 
     def token_stats(self, batch: Batch) -> tuple[TokenStats, Tensor]:
         """Statistics of every supervised token of a batch, in order, and the row of each."""
         mask = batch.tensors["labels"][:, 1:] != IGNORED
         states = self.hidden(batch)[:, :-1][mask]
-        weight, bias = self._head()
+        weight, bias = self.head()
         stats = token_stats(states, weight, batch.tensors["labels"][:, 1:][mask], bias, form=self.form)
         return stats, mask.nonzero()[:, 0]
 
@@ -312,22 +312,26 @@ class VlmHandle(Handle):
         for part in self._parts(order, examples, how.batch_size):
             chosen = [examples[i] for i in part]
             drawn = [(prompts[i], len(prompts[i])) for i in part]
-            tensors = self._padded([ids for ids, _ in drawn], left=True)
-            tensors |= self._pictures(chosen, [self.picture(e) for e in chosen], drawn, tensors)
-            tensors = {name: tensor.to(self.device) for name, tensor in tensors.items()}
+            tensors = self.prompts(chosen, drawn)
             sampling = None
             if how.temperature > 0:
                 keys = [example.key for example in chosen]
                 sampling = KeyedSampling(keys, seed, how.temperature, float(how.fields.get("top_p", 1.0)))
-            with self._serving(tensors):
+            with self.serving(tensors):
                 made = generate(
-                    self.module, _inputs(tensors), max_new_tokens=how.max_new_tokens, end_ids=ends,
+                    self.module, model_inputs(tensors), max_new_tokens=how.max_new_tokens, end_ids=ends,
                     pad_id=self._pad_id(), sampling=sampling,
                 )  # fmt: skip
             for i, ids in zip(part, made.tolist(), strict=True):
                 cut = next((k for k, token in enumerate(ids) if token in ends), len(ids))
                 texts[i] = self.tokenizer.decode(ids[:cut], skip_special_tokens=True).strip()
         return texts
+
+    def prompts(self, examples: Sequence[Example], drawn: Sequence[Drawn]) -> dict[str, Tensor]:
+        """Tensors of prompts without answers, padded on the left, on this handle's device."""
+        tensors = self.padded([ids for ids, _ in drawn], left=True)
+        tensors |= self._pictures(examples, [self.picture(example) for example in examples], drawn, tensors)
+        return {name: tensor.to(self.device) for name, tensor in tensors.items()}
 
     def end_ids(self) -> list[int]:
         """Tokens that end an answer: the template's and the tokenizer's."""
@@ -395,7 +399,8 @@ class VlmHandle(Handle):
         ids = (*tokens.ids[:at], *picture.ids, *tokens.ids[at + 1 :])
         return ids, tokens.start + len(picture.ids) - 1
 
-    def _padded(self, rows: Sequence[Sequence[int]], *, left: bool) -> dict[str, Tensor]:
+    def padded(self, rows: Sequence[Sequence[int]], *, left: bool) -> dict[str, Tensor]:
+        """input_ids and attention_mask of rows of token ids, padded on one side."""
         width = max(len(row) for row in rows)
         ids = torch.full((len(rows), width), self._pad_id())
         mask = torch.zeros(len(rows), width, dtype=torch.long)
@@ -431,7 +436,8 @@ class VlmHandle(Handle):
             return False
         return not any(p.requires_grad for p in self.family.tower_parameters(self.model))
 
-    def _serving(self, tensors: Mapping[str, Tensor]) -> AbstractContextManager[None]:
+    def serving(self, tensors: Mapping[str, Tensor]) -> AbstractContextManager[None]:
+        """While open, the tower answers with the kept features among `tensors`; nothing where there are none."""
         return served(self.family, self.model) if "features" in tensors else nullcontext()
 
     def _parts(self, order: Sequence[int], examples: Sequence[Example], size: int) -> Iterator[list[int]]:
@@ -446,7 +452,8 @@ class VlmHandle(Handle):
         if part:
             yield part
 
-    def _head(self) -> tuple[Tensor, Tensor | None]:
+    def head(self) -> tuple[Tensor, Tensor | None]:
+        """Weight (vocabulary, width) and bias of the lm head."""
         head = self.model.get_output_embeddings()
         return head.weight, getattr(head, "bias", None)
 
@@ -492,17 +499,6 @@ class VlmHandle(Handle):
             if isinstance(example.target, str):
                 ids, start = self.tokens(example)
                 row |= {"token_text": pieces(ids[start:], self.tokenizer.decode), "vocabulary": size}
-
-
-_OURS = {"labels", "target", "features", "pictured"}  # read by the handle, not by the model
-
-
-def _inputs(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What the model's forward takes; kept features stand where pixels would."""
-    inputs = {name: tensor for name, tensor in tensors.items() if name not in _OURS}
-    if "features" in tensors:
-        inputs["pixel_values"] = tensors["features"]
-    return inputs
 
 
 def _asked(example: Example) -> dict[str, Any]:
