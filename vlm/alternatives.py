@@ -58,7 +58,7 @@ def _continued(
     handle: "VlmHandle", first: dict[str, Tensor], cache: Any, owner: Tensor, suffixes: list[list[int]]
 ) -> Tensor:
     """Hidden states of the suffixes (row, token, width) behind the kept prefixes; the cache is used up."""
-    width = max(map(len, suffixes))
+    max(map(len, suffixes))
     padded = handle.padded(suffixes, left=False)
     ids, there = (padded[name].to(handle.device) for name in ("input_ids", "attention_mask"))
     mask = torch.cat([first["attention_mask"][owner], there], dim=1)

@@ -197,5 +197,3 @@ def _choice(record: Record, entry: Any, where: str) -> tuple[str, str, str, str]
     texts = [str(options[key]).replace("\n", " ") for key in LETTERS]
     shown = "\n".join(f"{key}: {text}" for key, text in zip(LETTERS, texts, strict=True))
     return f"{question}\n{shown}", letter, "", "\n".join(texts)
-
-
