@@ -59,6 +59,10 @@ class Benchmark(ABC):
         with the card's in the full edition (a difference is an error unless the settings allow it).
         """
 
+    def more_splits(self) -> Mapping[str, Split]:
+        """Splits that the benchmark's settings add to those of its data: other folders that the user names."""
+        return {}
+
     @abstractmethod
     def build_mini(self, root: Path, seed: int, sizes: Mapping[str, Any] | None = None) -> None:
         """Write the mini edition under `root` in the layout of the full data; deterministic by seed.

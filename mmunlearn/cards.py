@@ -20,9 +20,14 @@ Edition = Literal["mini", "full"]
 
 
 class Source(Settings):
-    """Where the full data comes from and what it looks like on disk."""
+    """Where the full data comes from and what it looks like on disk.
 
-    kind: Literal["archive", "hub", "folder"]
+    kind: archive (a file behind a link), hub (a data set of the Hugging Face hub, `repo`), drive (a shared cloud folder
+    that a person opens), folder (the user's own files).
+    """
+
+    kind: Literal["archive", "hub", "drive", "folder"]
+    repo: str = ""
     what: str  # one line: what must lie under the root
     get: str  # how a person obtains it
     licence: str
@@ -165,9 +170,18 @@ class Table(Settings):
     notes: tuple[str, ...] = ()
 
 
+class Weights(Settings):
+    """What a pretrained model costs to fetch: bytes of its files, licence as its page states it."""
+
+    bytes: int | None = None
+    licence: str
+    from_: str = Field(alias="from")
+
+
 class EditionFacts(Settings):
     """Model, training recipe of original and retrained model, and data sizes of one edition.
 
+    weights: facts about the pretrained models that it names, by name.
     unlearn: settings laid over the original when a method starts from it (adapters, frozen parts). decoding: laid over
     every split's (a mini model's answers are short). presets: by --preset, laid over the model of every row.
     """
@@ -177,6 +191,7 @@ class EditionFacts(Settings):
     data: dict[str, Any] = Field(default_factory=dict)  # the builder's sizes (mini)
     train: dict[str, Any] = Field(default_factory=dict)
     unlearn: dict[str, Any] = Field(default_factory=dict)
+    weights: dict[str, Weights] = Field(default_factory=dict)
     decoding: dict[str, Any] = Field(default_factory=dict)
     presets: dict[str, dict[str, Any]] = Field(default_factory=dict)
     from_: dict[str, str] = Field(alias="from")

@@ -25,7 +25,8 @@ ARCHITECTURE = {
 
 
 def toy_splits(*, text_only: bool = False, forget: int = 12, retain: int = 24, holdout: int = 12) -> dict[str, Split]:
-    """forget, retain, train, calibration, test, unseen, refusal and pd; answers are random words, so only memory helps.
+    """forget, retain, train, calibration, test, unseen, refusal, pd and siu; answers are random words, so only memory
+    helps.
 
     Every fourth item of retain has no picture; with `text_only` none has. pd: forget's questions on other pictures.
     """
@@ -71,7 +72,25 @@ def toy_splits(*, text_only: bool = False, forget: int = 12, retain: int = 24, h
     parts["pd"] = make("pd", Role.UTILITY, forget).mapped(
         lambda e: Example(id=e.id, image=e.image, prompt="What is this?" if e.image else e.prompt, target=e.target)
     )
+    parts["siu"] = Split("siu", Role.FORGET, (*map(_substituted, parts["forget"]), *map(_kept, parts["retain"][:12])))
     return parts
+
+
+def _substituted(example: Example) -> Example:
+    """SIU's first target: the question about the picture, other words for an answer."""
+    words = str(example.target).split()
+    others = [WORDS[(WORDS.index(word) + 5) % len(WORDS)] for word in words]
+    tags = {"part": "T1", "phrase": " ".join(others), "names": "\n".join(words)}
+    target = " ".join(others)
+    return Example(id=f"{example.id}/siu", image=example.image, prompt=example.prompt, target=target, tags=tags)
+
+
+def _kept(example: Example) -> Example:
+    """SIU's last target: what is to stay."""
+    return Example(
+        id=f"{example.id}/siu", image=example.image, prompt=example.prompt, target=example.target,
+        tags={"part": "T4", "phrase": "", "names": ""},
+    )  # fmt: skip
 
 
 def toy_handle(seed: int = 0, **settings: object) -> VlmHandle:
