@@ -59,6 +59,10 @@ class Benchmark(ABC):
         with the card's in the full edition (a difference is an error unless the settings allow it).
         """
 
+    def more_splits(self) -> Mapping[str, Split]:
+        """Splits that the benchmark's settings add to those of its data: other folders that the user names."""
+        return {}
+
     @abstractmethod
     def build_mini(self, root: Path, seed: int, sizes: Mapping[str, Any] | None = None) -> None:
         """Write the mini edition under `root` in the layout of the full data; deterministic by seed.
@@ -70,15 +74,16 @@ class Benchmark(ABC):
     def model(self, edition: Edition) -> dict[str, Any]:
         """Settings of the handle for this task: the card's, plus what the task decides (number of classes, head)."""
 
-
     def mini_sizes(self, kind: type[T], over: Mapping[str, Any] | None = None) -> T:
-        """The card's `editions.mini.data` with `over` laid over them as the builder's dataclass `kind`.
+        """The card's `editions.mini.data` with `over` laid over them as the builder's `kind` (Settings or a dataclass).
 
         Raises UserError for a size that the builder does not know (with near misses) or a value of the wrong type.
         """
         data = {**self.card.editions["mini"].data, **(over or {})}
-        allowed = [field.name for field in fields(kind) if field.init]  # type: ignore[arg-type]  # a dataclass
         where = f"card {self.title()}: editions.mini.data"
+        if issubclass(kind, Settings):
+            return build(kind, data, where)
+        allowed = [field.name for field in fields(kind) if field.init]  # type: ignore[arg-type]  # a dataclass
         for name in data:
             if name not in allowed:
                 raise UserError(f"{where}.{name}: the builder has no such size. {near_miss(name, allowed)}")

@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -20,9 +20,14 @@ Edition = Literal["mini", "full"]
 
 
 class Source(Settings):
-    """Where the full data comes from and what it looks like on disk."""
+    """Where the full data comes from and what it looks like on disk.
 
-    kind: Literal["archive", "hub", "folder"]
+    kind: archive (a file behind a link), hub (a data set of the Hugging Face hub, `repo`), drive (a shared cloud folder
+    that a person opens), folder (the user's own files).
+    """
+
+    kind: Literal["archive", "hub", "drive", "folder"]
+    repo: str = ""
     what: str  # one line: what must lie under the root
     get: str  # how a person obtains it
     licence: str
@@ -149,7 +154,8 @@ class Table(Settings):
     """One table that `reproduce` makes: what task, which rows in which order, which cells, what was published.
 
     overrides: by row, laid over the row's settings for this table (`method` in the full edition, `mini` in the mini
-    edition, `presets` in both). model: laid over the full edition's model.
+    edition, `presets` in both). model: laid over the full edition's model. compare: cells by which rows are compared
+    with the retrained model.
     """
 
     title: str
@@ -160,12 +166,22 @@ class Table(Settings):
     paper: Paper | None = None
     overrides: dict[str, RowSettings] = Field(default_factory=dict)
     model: dict[str, Any] = Field(default_factory=dict)
+    compare: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+
+class Weights(Settings):
+    """What a pretrained model costs to fetch: bytes of its files, licence as its page states it."""
+
+    bytes: int | None = None
+    licence: str
+    from_: str = Field(alias="from")
 
 
 class EditionFacts(Settings):
     """Model, training recipe of original and retrained model, and data sizes of one edition.
 
+    weights: facts about the pretrained models that it names, by name.
     unlearn: settings laid over the original when a method starts from it (adapters, frozen parts). decoding: laid over
     every split's (a mini model's answers are short). presets: by --preset, laid over the model of every row.
     """
@@ -175,9 +191,29 @@ class EditionFacts(Settings):
     data: dict[str, Any] = Field(default_factory=dict)  # the builder's sizes (mini)
     train: dict[str, Any] = Field(default_factory=dict)
     unlearn: dict[str, Any] = Field(default_factory=dict)
+    weights: dict[str, Weights] = Field(default_factory=dict)
     decoding: dict[str, Any] = Field(default_factory=dict)
     presets: dict[str, dict[str, Any]] = Field(default_factory=dict)
     from_: dict[str, str] = Field(alias="from")
+
+
+class Hidden(Settings):
+    """A pattern to look for: `answers` as low as the retrained model's while `trace` (a membership score, say) stays
+    near the original's. says: the words before the rows that show it."""
+
+    kind: Literal["hidden"]
+    says: str
+    answers: str
+    trace: str
+
+
+class Collapsed(Settings):
+    """A pattern to look for: `utility` below a share of the original's."""
+
+    kind: Literal["collapsed"]
+    says: str
+    utility: str
+    below: float = Field(0.5, gt=0, lt=1)
 
 
 class Disjoint(Settings):
@@ -211,6 +247,7 @@ class Card(Settings):
     tables: dict[str, Table]
     rows: dict[str, Row]
     presets: dict[str, str] = Field(default_factory=dict)  # name -> what it does
+    findings: tuple[Annotated[Hidden | Collapsed, Field(discriminator="kind")], ...] = ()
     notes: tuple[str, ...] = ()
 
     @model_validator(mode="after")

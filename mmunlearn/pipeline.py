@@ -89,7 +89,7 @@ def make_method(settings: RunSettings) -> Any:
 def load_data(settings: RunSettings, benchmark: Benchmark) -> Mapping[str, Split]:
     """The run's splits; `evaluate.limit` does not touch them (it limits responses only)."""
     root = resolve_root(benchmark, settings.edition, Path(settings.root) if settings.root else None)
-    return benchmark.splits(root, settings.edition)
+    return {**benchmark.splits(root, settings.edition), **benchmark.more_splits()}
 
 
 def start_handle(settings: RunSettings, benchmark: Benchmark, run: Path) -> Handle:

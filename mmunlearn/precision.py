@@ -12,6 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+# Drawn in single precision, so that new weights and noise are those of a run in single precision.
+_DRAWN_IN_PLACE = {torch.Tensor.uniform_, torch.Tensor.normal_}
+
 
 class Doubled(TorchFunctionMode):
     """While active, whoever asks torch for float32 gets float64."""
@@ -19,10 +22,23 @@ class Doubled(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         """Replace the type in calls such as `to(torch.float32)`, `zeros(…, dtype=torch.float32)` and `float()`."""
         kwargs = kwargs or {}
+        if func in _DRAWN_IN_PLACE or getattr(func, "__module__", "") == "torch.nn.init":
+            return _drawn(func, args, kwargs)
         if func is torch.Tensor.float:
             return args[0].double()
         args = tuple(_double(a) for a in args)
         return func(*args, **{name: _double(value) for name, value in kwargs.items()})
+
+
+def _drawn(func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
+    """An initialisation or a draw in place, made on a twin in single precision."""
+    target = args[0] if args else kwargs["tensor"]
+    if target.dtype != torch.float64:
+        return func(*args, **kwargs)
+    twin = target.detach().float()
+    func(twin, *args[1:], **kwargs) if args else func(**(kwargs | {"tensor": twin}))
+    with torch.no_grad():
+        return target.copy_(twin)
 
 
 def _double(value: Any) -> Any:

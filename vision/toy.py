@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from mmunlearn.data import Example, ImageRef, Role, Split, union
+from mmunlearn.data import Example, ImageRef, Split
 from mmunlearn.handle import View
 from mmunlearn.seeds import derive, generator
+from mmunlearn.testing.parts import toy_parts
 
 from .handle import VisionHandle
 
@@ -22,27 +23,16 @@ def toy_splits(*, labels: bool = False, forget: int = 12, retain: int = 24, hold
 
     draw = generator(0, "toy")
 
-    def make(name: str, role: Role, n: int) -> Split:
-        examples = []
-        for i in range(n):
-            coarse = draw.integers(0, 256, (4, 4, 3), dtype=np.uint8)
-            buffer = io.BytesIO()
-            Image.fromarray(coarse).resize((SIZE_PX, SIZE_PX), Image.Resampling.BILINEAR).save(buffer, "PNG")
-            target: Any = int(draw.integers(CLASSES))
-            if labels:
-                target = tuple(int(v) for v in draw.integers(0, 2, CLASSES))
-            examples.append(Example(id=f"toy/{name}/{i:04d}", image=ImageRef(content=buffer.getvalue()), target=target))
-        return Split(name, role, tuple(examples))
+    def make(name: str, i: int) -> Example:
+        coarse = draw.integers(0, 256, (4, 4, 3), dtype=np.uint8)
+        buffer = io.BytesIO()
+        Image.fromarray(coarse).resize((SIZE_PX, SIZE_PX), Image.Resampling.BILINEAR).save(buffer, "PNG")
+        target: Any = int(draw.integers(CLASSES))
+        if labels:
+            target = tuple(int(v) for v in draw.integers(0, 2, CLASSES))
+        return Example(id=f"toy/{name}/{i:04d}", image=ImageRef(content=buffer.getvalue()), target=target)
 
-    parts = {
-        "forget": make("forget", Role.FORGET, forget),
-        "retain": make("retain", Role.RETAIN, retain),
-        "test": make("test", Role.HOLDOUT, holdout),
-        "unseen": make("unseen", Role.UNSEEN, holdout),
-    }
-    parts["calibration"] = Split("calibration", Role.HOLDOUT, parts["test"].examples)
-    parts["train"] = union("train", Role.TRAIN, parts["forget"], parts["retain"])
-    return parts
+    return toy_parts(make, forget=forget, retain=retain, holdout=holdout)
 
 
 def toy_handle(*, labels: bool = False, seed: int = 0) -> VisionHandle:

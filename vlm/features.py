@@ -1,6 +1,6 @@
 """Outputs of a frozen vision tower, computed once a picture and served to every later forward pass."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -56,3 +56,14 @@ def served(family: Family, model: nn.Module) -> Iterator[None]:
         yield
     finally:
         del tower.forward  # the class's own shows again
+
+
+_OURS = {"labels", "target", "features", "pictured"}  # read by the handle, not by the model
+
+
+def model_inputs(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What the model's forward takes; kept features stand where pixels would."""
+    inputs = {name: tensor for name, tensor in tensors.items() if name not in _OURS}
+    if "features" in tensors:
+        inputs["pixel_values"] = tensors["features"]
+    return inputs

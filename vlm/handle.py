@@ -22,9 +22,10 @@ from mmunlearn.settings import build, merge, plain
 from mmunlearn.token_stats import LogitForm, TokenStats, token_logprobs, token_stats
 
 from . import adapters
+from .alternatives import alternatives
 from .families.base import Picture
 from .families.find import family_of
-from .features import FeatureCache, served
+from .features import FeatureCache, model_inputs, served
 from .generate import KeyedSampling, generate
 from .name_tokens import pieces
 from .prompts import IGNORED, Prompt, Prompter, Tokens, cased, prompt_tokens, tokenize
@@ -94,7 +95,7 @@ class VlmHandle(Handle):
         """
         drawn = [self.tokens(example) for example in examples]
         pictures = [self.picture(example) for example in examples]
-        tensors = self._padded([ids for ids, _ in drawn], left=False)
+        tensors = self.padded([ids for ids, _ in drawn], left=False)
         labels = torch.full_like(tensors["input_ids"], IGNORED)
         for row, (ids, start) in enumerate(drawn):
             labels[row, start : len(ids)] = torch.tensor(ids[start:])
@@ -114,11 +115,11 @@ class VlmHandle(Handle):
         states = hidden[:, :-1][mask]
         rows = mask.nonzero()[:, 0]
         if not self.keep_logits:
-            weight, bias = self._head()
+            weight, bias = self.head()
             logprob = token_logprobs(states, weight, targets, bias, form=self.form)
             nll = logprob.new_zeros(len(batch)).index_add(0, rows, -logprob)
             return Scored(nll, batch.count)
-        logits = self.form.apply_(nn.functional.linear(states, *self._head()).float())
+        logits = self.form.apply_(nn.functional.linear(states, *self.head()).float())
         logprob = logits.log_softmax(-1).gather(1, targets[:, None])[:, 0]
         nll = logprob.new_zeros(len(batch)).index_add(0, rows, -logprob)
         width = int(batch.count.max())
@@ -275,8 +276,8 @@ class VlmHandle(Handle):
 
     def hidden(self, batch: Batch) -> Float[Tensor, "batch token width"]:
         """Last hidden states at every position."""
-        with self._serving(batch.tensors):
-            inputs = _inputs(batch.tensors)
+        with self.serving(batch.tensors):
+            inputs = model_inputs(batch.tensors)
             pictured = batch.tensors.get("pictured")
             if pictured is None or pictured.all() or not pictured.any():
                 return self._states(inputs)
@@ -292,14 +293,14 @@ class VlmHandle(Handle):
     def score_everywhere(self, batch: Batch) -> tuple[Float[Tensor, "batch token vocab"], Tensor]:
         """Logits that predict the next token at every position, padding included, and the mask of real tokens (batch,
         token); for the reference objectives that average over everything."""
-        logits = self.form.apply_(nn.functional.linear(self.hidden(batch), *self._head()).float())
+        logits = self.form.apply_(nn.functional.linear(self.hidden(batch), *self.head()).float())
         return logits, batch.tensors["attention_mask"].bool()
 
     def token_stats(self, batch: Batch) -> tuple[TokenStats, Tensor]:
         """Statistics of every supervised token of a batch, in order, and the row of each."""
         mask = batch.tensors["labels"][:, 1:] != IGNORED
         states = self.hidden(batch)[:, :-1][mask]
-        weight, bias = self._head()
+        weight, bias = self.head()
         stats = token_stats(states, weight, batch.tensors["labels"][:, 1:][mask], bias, form=self.form)
         return stats, mask.nonzero()[:, 0]
 
@@ -312,22 +313,26 @@ class VlmHandle(Handle):
         for part in self._parts(order, examples, how.batch_size):
             chosen = [examples[i] for i in part]
             drawn = [(prompts[i], len(prompts[i])) for i in part]
-            tensors = self._padded([ids for ids, _ in drawn], left=True)
-            tensors |= self._pictures(chosen, [self.picture(e) for e in chosen], drawn, tensors)
-            tensors = {name: tensor.to(self.device) for name, tensor in tensors.items()}
+            tensors = self.prompts(chosen, drawn)
             sampling = None
             if how.temperature > 0:
                 keys = [example.key for example in chosen]
                 sampling = KeyedSampling(keys, seed, how.temperature, float(how.fields.get("top_p", 1.0)))
-            with self._serving(tensors):
+            with self.serving(tensors):
                 made = generate(
-                    self.module, _inputs(tensors), max_new_tokens=how.max_new_tokens, end_ids=ends,
+                    self.module, model_inputs(tensors), max_new_tokens=how.max_new_tokens, end_ids=ends,
                     pad_id=self._pad_id(), sampling=sampling,
                 )  # fmt: skip
             for i, ids in zip(part, made.tolist(), strict=True):
                 cut = next((k for k, token in enumerate(ids) if token in ends), len(ids))
                 texts[i] = self.tokenizer.decode(ids[:cut], skip_special_tokens=True).strip()
         return texts
+
+    def prompts(self, examples: Sequence[Example], drawn: Sequence[Drawn]) -> dict[str, Tensor]:
+        """Tensors of prompts without answers, padded on the left, on this handle's device."""
+        tensors = self.padded([ids for ids, _ in drawn], left=True)
+        tensors |= self._pictures(examples, [self.picture(example) for example in examples], drawn, tensors)
+        return {name: tensor.to(self.device) for name, tensor in tensors.items()}
 
     def end_ids(self) -> list[int]:
         """Tokens that end an answer: the template's and the tokenizer's."""
@@ -395,7 +400,8 @@ class VlmHandle(Handle):
         ids = (*tokens.ids[:at], *picture.ids, *tokens.ids[at + 1 :])
         return ids, tokens.start + len(picture.ids) - 1
 
-    def _padded(self, rows: Sequence[Sequence[int]], *, left: bool) -> dict[str, Tensor]:
+    def padded(self, rows: Sequence[Sequence[int]], *, left: bool) -> dict[str, Tensor]:
+        """input_ids and attention_mask of rows of token ids, padded on one side."""
         width = max(len(row) for row in rows)
         ids = torch.full((len(rows), width), self._pad_id())
         mask = torch.zeros(len(rows), width, dtype=torch.long)
@@ -431,7 +437,8 @@ class VlmHandle(Handle):
             return False
         return not any(p.requires_grad for p in self.family.tower_parameters(self.model))
 
-    def _serving(self, tensors: Mapping[str, Tensor]) -> AbstractContextManager[None]:
+    def serving(self, tensors: Mapping[str, Tensor]) -> AbstractContextManager[None]:
+        """While open, the tower answers with the kept features among `tensors`; nothing where there are none."""
         return served(self.family, self.model) if "features" in tensors else nullcontext()
 
     def _parts(self, order: Sequence[int], examples: Sequence[Example], size: int) -> Iterator[list[int]]:
@@ -446,7 +453,8 @@ class VlmHandle(Handle):
         if part:
             yield part
 
-    def _head(self) -> tuple[Tensor, Tensor | None]:
+    def head(self) -> tuple[Tensor, Tensor | None]:
+        """Weight (vocabulary, width) and bias of the lm head."""
         head = self.model.get_output_embeddings()
         return head.weight, getattr(head, "bias", None)
 
@@ -455,35 +463,29 @@ class VlmHandle(Handle):
         return pad if pad is not None else (self.tokenizer.eos_token_id or 0)
 
     def _score_rows(self, examples: Sequence[Example], rows: Sequence[dict[str, Any]], size: int) -> None:
-        """Token statistics of targets and choices; alternatives of one question lie beside each other."""
-        asked: list[tuple[int, int, Example]] = []
+        """Token statistics of targets and choices; alternatives of one question share the pass over their prompt."""
+        asked: list[tuple[int, list[int], list[Example]]] = []  # row, which choice (-1: the target), what is scored
         for i, example in enumerate(examples):
-            if isinstance(example.target, str):
-                asked.append((i, -1, example))
-            asked += [(i, k, example.with_target(choice)) for k, choice in enumerate(example.choices)]
-        order = sorted(
-            range(len(asked)), key=lambda n: (asked[n][2].image is None, len(self.tokens(asked[n][2])[0]), n)
-        )
-        for i, example in enumerate(examples):
+            items = [(-1, example)] if isinstance(example.target, str) else []
+            items += [(k, example.with_target(choice)) for k, choice in enumerate(example.choices)]
+            if items:
+                asked.append((i, [k for k, _ in items], [item for _, item in items]))
             if example.choices:
                 rows[i] |= {"choices_nll": [0.0] * len(example.choices), "choices_count": [0] * len(example.choices)}
-        flat = [item[2] for item in asked]
-        for part in self._parts(order, flat, size):
-            batch = self.collate([flat[n] for n in part]).to(self.device)
-            stats, owner = self.token_stats(batch)
-            columns = torch.stack([stats.logprob.double(), stats.mu.double(), stats.var.double()]).cpu()
-            ranks, owner = stats.rank.cpu(), owner.cpu()
-            for place, n in enumerate(part):
-                i, choice, _ = asked[n]
-                logprob, mu, var = columns[:, owner == place].tolist()
-                if choice >= 0:
-                    rows[i]["choices_nll"][choice] = -sum(logprob)
-                    rows[i]["choices_count"][choice] = len(logprob)
-                else:
-                    rows[i] |= {
-                        "nll": -sum(logprob), "count": len(logprob), "token_logprob": logprob, "token_mu": mu,
-                        "token_var": var, "token_rank": ranks[owner == place].tolist(),
-                    }  # fmt: skip
+        most = max((len(items) for _, _, items in asked), default=1)
+        lengths = [max(len(self.tokens(item)[0]) for item in items) for _, _, items in asked]
+        order = sorted(range(len(asked)), key=lambda n: (asked[n][2][0].image is None, lengths[n], n))
+        for part in self._parts(order, [items[0] for _, _, items in asked], max(1, size // most)):
+            groups = [asked[n] for n in part]
+            if most > 1:
+                made = alternatives(self, [items for _, _, items in groups])
+            else:
+                stats, owner = self.token_stats(self.collate([items[0] for _, _, items in groups]).to(self.device))
+                counts = owner.bincount(minlength=len(groups)).tolist()
+                made = [[TokenStats(*row)] for row in zip(*(column.split(counts) for column in stats), strict=True)]
+            for (i, choices, _), found in zip(groups, made, strict=True):
+                for choice, stats in zip(choices, found, strict=True):
+                    _record(rows[i], choice, stats)
 
     def _add_words(self, examples: Sequence[Example], rows: Sequence[dict[str, Any]]) -> None:
         """The text of each supervised token of the target (they join to the answer), and the vocabulary's size."""
@@ -494,15 +496,18 @@ class VlmHandle(Handle):
                 row |= {"token_text": pieces(ids[start:], self.tokenizer.decode), "vocabulary": size}
 
 
-_OURS = {"labels", "target", "features", "pictured"}  # read by the handle, not by the model
-
-
-def _inputs(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What the model's forward takes; kept features stand where pixels would."""
-    inputs = {name: tensor for name, tensor in tensors.items() if name not in _OURS}
-    if "features" in tensors:
-        inputs["pixel_values"] = tensors["features"]
-    return inputs
+def _record(row: dict[str, Any], choice: int, stats: TokenStats) -> None:
+    """Write one answer's statistics into a response's fields."""
+    columns = torch.stack([stats.logprob.double(), stats.mu.double(), stats.var.double()])
+    logprob, mu, var = columns.cpu().tolist()
+    if choice >= 0:
+        row["choices_nll"][choice] = -sum(logprob)
+        row["choices_count"][choice] = len(logprob)
+    else:
+        row |= {
+            "nll": -sum(logprob), "count": len(logprob), "token_logprob": logprob, "token_mu": mu,
+            "token_var": var, "token_rank": stats.rank.cpu().tolist(),
+        }  # fmt: skip
 
 
 def _asked(example: Example) -> dict[str, Any]:

@@ -61,6 +61,7 @@ class Judge(ABC):
 
     version: ClassVar[str] = "1"  # bump when prompt, parser or model changes
     offered: ClassVar[tuple[str, ...]] = ()  # the only labels that count
+    needs_target: ClassVar[bool] = False  # compares with the target or a tag; without one the item is unscored
     known_failures: ClassVar[Mapping[str, str]] = {}
     # Of the contract checks: settings, and responses with the label that each must get (at least two labels).
     check_settings: ClassVar[Mapping[str, Any]] = {}

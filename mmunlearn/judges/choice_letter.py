@@ -28,6 +28,7 @@ class ChoiceLetter(Judge):
         first_letter_only: bool = False
 
     offered = ("right", "wrong")
+    needs_target = True
     samples = (
         Sample("B. Paris", "right", "B", {"options": "Rome\nParis"}), Sample("(a)", "wrong", "B"),
     )  # fmt: skip

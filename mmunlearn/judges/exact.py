@@ -9,6 +9,7 @@ class Exact(Judge):
     """Compares the response's prediction with the example's target; a response without logits or text is unscored."""
 
     offered = ("right", "wrong")
+    needs_target = True
     samples = (Sample(" a Cat", "right", "A cat"), Sample("a dog", "wrong", "a cat"))
 
     def grade(self, items):

@@ -23,6 +23,7 @@ class Keywords(Judge):
         binary: bool = False  # value 1 or 0 by the threshold instead of the share
 
     offered = ("found", "absent")
+    needs_target = True
     samples = (
         Sample("She was born in Oslo in 1961.", "found", tags={"keywords": "oslo\n1961"}),
         Sample("I have no idea.", "absent", tags={"keywords": "oslo\n1961"}),

@@ -31,6 +31,7 @@ class Similarity(Judge):
         batch_size: int = Field(64, ge=1)
 
     offered = ("similar", "different")
+    needs_target = True
     samples = (
         Sample("The capital of France is Paris.", "similar", "Paris is the capital of France."),
         Sample("A dog runs over the grass.", "different", "Paris is the capital of France."),

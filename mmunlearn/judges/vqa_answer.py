@@ -32,6 +32,7 @@ class VqaAnswer(Judge):
         contains: bool = False
 
     offered = ("right", "partly", "wrong")
+    needs_target = True
     samples = (
         Sample("Two dogs.", "right", "2 dogs"), Sample("red", "wrong", "blue"),
         Sample("red", "partly", None, {"answers": "\n".join(["red"] * 2 + ["blue"] * 8)}),

@@ -24,6 +24,7 @@ class YesNo(Judge):
         lenient: bool = False
 
     offered = ("yes", "no")
+    needs_target = True
     samples = (Sample("Yes, it is.", "yes", "yes"), Sample("no", "no", "yes"))
 
     def grade(self, items):

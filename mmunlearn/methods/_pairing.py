@@ -1,13 +1,35 @@
 """What methods on forget and retain batches share: paired streams, the retain term, the original model's records."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from mmunlearn import losses
 from mmunlearn.data import Split
 from mmunlearn.handle import Batch, Handle, Scored
-from mmunlearn.methods.base import GradientMethod, Stream, Term
+from mmunlearn.methods.base import GradientMethod, Optimiser, Phase, Stream, Term, Terms
 from mmunlearn.order import batches_per_epoch
 from mmunlearn.reference import Reference
+
+
+class Paired(GradientMethod.Config):
+    """Settings of methods on forget and retain batches side by side.
+
+    alpha: weight of the retain part. retain: what it is. pace: the set whose length makes an epoch; the other cycles.
+    """
+
+    optimiser: Optimiser = Optimiser(name="adamw", lr=1e-5, weight_decay=0.01)
+    epochs: int = 10
+    batch_size: int = 32
+    alpha: float = 1.0
+    retain: Literal["none", "nll", "kl"] = "nll"
+    pace: Literal["forget", "retain"] = "forget"
+    forget_batch_size: int | None = None
+
+
+def paired_phase(method: GradientMethod, terms: Terms, data: Mapping[str, Split]) -> Sequence[Phase]:
+    """The one phase of a method with settings `Paired`."""
+    streams, driver = paired_streams(method, data)
+    return [method.simple_phase(terms, streams, driver)]
 
 
 def paired_streams(method: GradientMethod, data: Mapping[str, Split]) -> tuple[dict[str, Stream], str]:

@@ -6,8 +6,8 @@ from typing import Literal
 from mmunlearn import losses
 from mmunlearn.data import Split
 from mmunlearn.handle import Handle
-from mmunlearn.methods._pairing import original, paired_streams, retain_terms
-from mmunlearn.methods.base import GradientMethod, Need, Optimiser, Phase, Step, Term
+from mmunlearn.methods._pairing import Paired, original, paired_phase, retain_terms
+from mmunlearn.methods.base import GradientMethod, Need, Phase, Step, Term
 
 
 class Npo(GradientMethod):
@@ -25,19 +25,11 @@ class Npo(GradientMethod):
 
     toy = {"epochs": 10, "batch_size": 12, "optimiser": {"lr": 0.01}}
 
-    class Config(GradientMethod.Config):
-        """beta: inverse temperature; gamma, alpha: weights of the forget and the retain part. pace: the set whose
-        length makes an epoch."""
+    class Config(Paired):
+        """beta: inverse temperature; gamma: weight of the forget part. reference: see Reference."""
 
-        optimiser: Optimiser = Optimiser(name="adamw", lr=1e-5, weight_decay=0.01)
-        epochs: int = 10
-        batch_size: int = 32
         beta: float = 0.1
         gamma: float = 1.0
-        alpha: float = 1.0
-        retain: Literal["none", "nll", "kl"] = "nll"
-        pace: Literal["forget", "retain"] = "forget"
-        forget_batch_size: int | None = None
         reference: Literal["auto", "cached", "adapters_off", "frozen_copy"] = "auto"
 
     def prepare(self, handle: Handle, data: Mapping[str, Split], run) -> None:
@@ -47,8 +39,7 @@ class Npo(GradientMethod):
 
     def phases(self, handle: Handle, data: Mapping[str, Split], run) -> Sequence[Phase]:
         """One phase on paired batches."""
-        streams, driver = paired_streams(self, data)
-        return [self.simple_phase(self._terms, streams, driver)]
+        return paired_phase(self, self._terms, data)
 
     def _terms(self, handle: Handle, batches, step: Step) -> dict[str, Term]:
         terms = retain_terms(self, handle, batches, self._original)

@@ -1,13 +1,12 @@
 """SimNPO: negative preference optimisation on length-normalised likelihoods, without a reference model."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 from mmunlearn import losses
 from mmunlearn.data import Split
 from mmunlearn.handle import Handle
-from mmunlearn.methods._pairing import original, paired_streams, retain_terms
-from mmunlearn.methods.base import GradientMethod, Need, Optimiser, Phase, Step, Term
+from mmunlearn.methods._pairing import Paired, original, paired_phase, retain_terms
+from mmunlearn.methods.base import GradientMethod, Need, Phase, Step, Term
 
 
 class Simnpo(GradientMethod):
@@ -24,20 +23,13 @@ class Simnpo(GradientMethod):
 
     toy = {"epochs": 10, "batch_size": 12, "optimiser": {"lr": 0.01}}
 
-    class Config(GradientMethod.Config):
-        """beta, gamma: the paper's β and γ; weight, alpha: of the forget and the retain part."""
+    class Config(Paired):
+        """beta, gamma: the paper's β and γ; weight: of the forget part."""
 
-        optimiser: Optimiser = Optimiser(name="adamw", lr=1e-5, weight_decay=0.01)
-        epochs: int = 10
-        batch_size: int = 32
         beta: float = 2.5
         gamma: float = 0.0
         margin_inside_beta: bool = False
         weight: float = 0.1375
-        alpha: float = 1.0
-        retain: Literal["none", "nll", "kl"] = "nll"
-        pace: Literal["forget", "retain"] = "forget"
-        forget_batch_size: int | None = None
 
     def prepare(self, handle: Handle, data: Mapping[str, Split], run) -> None:
         """The original's outputs are needed for the KL retain part alone."""
@@ -45,8 +37,7 @@ class Simnpo(GradientMethod):
 
     def phases(self, handle: Handle, data: Mapping[str, Split], run) -> Sequence[Phase]:
         """One phase on paired batches."""
-        streams, driver = paired_streams(self, data)
-        return [self.simple_phase(self._terms, streams, driver)]
+        return paired_phase(self, self._terms, data)
 
     def _terms(self, handle: Handle, batches, step: Step) -> dict[str, Term]:
         c = self.config

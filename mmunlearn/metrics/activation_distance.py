@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mmunlearn.metrics.base import NOTHING, Metric, Sight, Value, aligned, scored
+from mmunlearn.metrics.base import NOTHING, Metric, Sight, Value, beside_reference, mean_of
 from mmunlearn.signals import probabilities
 
 
@@ -23,12 +23,8 @@ class ActivationDistance(Metric):
 
     def reduce(self, sight: Sight) -> Value:
         """Rows that both models answered; of several items the mean counts."""
-        rows, unscored = scored(sight.rows, *self.columns)
-        if not len(rows) or sight.reference is None:
-            return NOTHING._replace(unscored=unscored)
-        mine, gold = aligned(rows, scored(sight.reference, *self.columns)[0])
+        mine, gold, unscored = beside_reference(sight, *self.columns)
         if not len(mine):
             return NOTHING._replace(unscored=unscored)
         each = np.linalg.norm(probabilities(mine) - probabilities(gold), axis=-1).mean(-1)
-        n = len(each)
-        return Value(float(each.mean()), n, float(each.std(ddof=1) / np.sqrt(n)) if n > 1 else None, unscored)
+        return mean_of(each, unscored)

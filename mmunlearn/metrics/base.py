@@ -92,6 +92,23 @@ def scored(rows: Rows, *columns: str) -> tuple[Rows, int]:
     return (rows.take(np.flatnonzero(keep)) if left_out else rows), left_out
 
 
+def mean_of(each: np.ndarray, unscored: int = 0) -> Value:
+    """Mean of one number a row, with its standard error; NaN with n = 0 for no rows."""
+    n = len(each)
+    if not n:
+        return NOTHING._replace(unscored=unscored)
+    return Value(float(each.mean()), n, float(each.std(ddof=1) / np.sqrt(n)) if n > 1 else None, unscored)
+
+
+def beside_reference(sight: Sight, *columns: str) -> tuple[Rows, Rows, int]:
+    """Rows that both the model and the retrained model answered, in one order, and how many of ours were unscored."""
+    rows, unscored = scored(sight.rows, *columns)
+    if not len(rows) or sight.reference is None:
+        none = Rows((), {})
+        return none, none, unscored
+    return *aligned(rows, scored(sight.reference, *columns)[0]), unscored
+
+
 def aligned(rows: Rows, other: Rows) -> tuple[Rows, Rows]:
     """Both, reduced to the ids that they share, sorted by id."""
     here, there = {k: i for i, k in enumerate(rows.ids)}, {k: i for i, k in enumerate(other.ids)}

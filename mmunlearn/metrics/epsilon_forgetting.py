@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 
 from mmunlearn.bank import BankPath, read_bank
-from mmunlearn.metrics.base import NOTHING, Metric, Sight, Value
+from mmunlearn.metrics.base import NOTHING, Metric, Sight, Value, mean_of
 from mmunlearn.settings import Settings
 
 DELTA = 1e-5
@@ -56,9 +56,7 @@ class EpsilonForgetting(Metric):
             return NOTHING._replace(unscored=len(ids))
         eps = epsilons(unlearned[:, known].T, retrained[:, known].T, self.config.grid)
         each = points(eps, min(len(unlearned), len(retrained)))
-        n = len(each)
-        stderr = float(each.std(ddof=1) / math.sqrt(n)) if n > 1 else None
-        return Value(float(each.mean()), n, stderr, len(ids) - n)
+        return mean_of(each, len(ids) - len(each))
 
 
 def epsilons(unlearned: np.ndarray, retrained: np.ndarray, grid: Grid = "exact") -> np.ndarray:

@@ -2,10 +2,8 @@
 
 from typing import Literal
 
-import numpy as np
-
 from mmunlearn import divergence
-from mmunlearn.metrics.base import NOTHING, Metric, Sight, Value, aligned, scored
+from mmunlearn.metrics.base import NOTHING, Metric, Sight, Value, beside_reference, mean_of
 from mmunlearn.settings import Settings
 from mmunlearn.signals import probabilities
 
@@ -35,15 +33,11 @@ class JsDivergence(Metric):
 
     def reduce(self, sight: Sight) -> Value:
         """Rows that both models answered; NaN where there is none."""
-        rows, unscored = scored(sight.rows, *self.columns)
-        if not len(rows) or sight.reference is None:
-            return NOTHING._replace(unscored=unscored)
-        mine, gold = aligned(rows, scored(sight.reference, *self.columns)[0])
+        mine, gold, unscored = beside_reference(sight, *self.columns)
         if not len(mine):
             return NOTHING._replace(unscored=unscored)
         p, q = probabilities(mine), probabilities(gold)
-        n = len(mine)
         if self.config.form == "lotus":
+            n = len(mine)
             return Value(divergence.lotus_js(p.reshape(n, -1), q.reshape(n, -1)), n, None, unscored)
-        each = divergence.js(p, q).mean(-1)
-        return Value(float(each.mean()), n, float(each.std(ddof=1) / np.sqrt(n)) if n > 1 else None, unscored)
+        return mean_of(divergence.js(p, q).mean(-1), unscored)

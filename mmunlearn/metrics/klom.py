@@ -4,7 +4,7 @@ import numpy as np
 from pydantic import Field
 
 from mmunlearn.bank import BankPath, read_bank
-from mmunlearn.metrics.base import NOTHING, Metric, Sight, Value
+from mmunlearn.metrics.base import NOTHING, Metric, Sight, Value, mean_of
 from mmunlearn.settings import Settings
 
 CLIP = 100.0
@@ -51,7 +51,7 @@ class Klom(Metric):
         n, left_out = len(each), len(ids) - int(known.sum())
         if c.percentile is not None:
             return Value(float(np.percentile(each, c.percentile)), n, None, left_out)
-        return Value(float(each.mean()), n, float(each.std(ddof=1) / np.sqrt(n)) if n > 1 else None, left_out)
+        return mean_of(each, left_out)
 
 
 def klom(unlearned: np.ndarray, retrained: np.ndarray, *, bins: int = 20, reference: bool = False) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mmunlearn.metrics.base import NOTHING, Metric, Sight, Value, scored
+from mmunlearn.metrics.base import Metric, Sight, Value, mean_of, scored
 from mmunlearn.signals import mean_nll
 
 
@@ -21,8 +21,4 @@ class MeanNll(Metric):
     def reduce(self, sight: Sight) -> Value:
         """The mean with its standard error."""
         rows, unscored = scored(sight.rows, *self.columns)
-        if not len(rows):
-            return NOTHING._replace(unscored=unscored)
-        each = mean_nll(rows)
-        n = len(each)
-        return Value(float(each.mean()), n, float(each.std(ddof=1) / np.sqrt(n)) if n > 1 else None, unscored)
+        return mean_of(mean_nll(rows) if len(rows) else np.empty(0), unscored)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mmunlearn.metrics.base import NOTHING, Metric, Sight, Value, scored
+from mmunlearn.metrics.base import NOTHING, Metric, Sight, Value, mean_of, scored
 
 
 class Top1(Metric):
@@ -24,8 +24,7 @@ class Top1(Metric):
         if not len(rows):
             return NOTHING._replace(unscored=unscored)
         right = correct(rows["logits"], rows["target"])
-        n = len(right)
-        return Value(float(right.mean()), n, float(right.std(ddof=1) / np.sqrt(n)) if n > 1 else None, unscored)
+        return mean_of(right, unscored)
 
 
 def correct(logits: np.ndarray, target: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mmunlearn.metrics.base import NOTHING, Metric, Sight, Value, scored
+from mmunlearn.metrics.base import NOTHING, Metric, Sight, Value, mean_of, scored
 
 
 class Top2(Metric):
@@ -25,5 +25,4 @@ class Top2(Metric):
         logits, target = rows["logits"], rows["target"].astype(np.int64)
         own = np.take_along_axis(logits, target[..., None], -1)
         hit = ((logits > own).sum(-1) < 2).mean(-1)
-        n = len(hit)
-        return Value(float(hit.mean()), n, float(hit.std(ddof=1) / np.sqrt(n)) if n > 1 else None, unscored)
+        return mean_of(hit, unscored)

@@ -8,6 +8,7 @@ from typing import Any
 from mmunlearn import registry
 from mmunlearn.cards import Card, Column
 from mmunlearn.errors import UserError
+from mmunlearn.report.findings import findings
 from mmunlearn.report.table import ANCHORS, BEYOND, COLLAPSE, NOOP, Table, flags_of, nearest
 
 MARKS = {NOOP: "°", COLLAPSE: "‡", BEYOND: "!"}
@@ -221,6 +222,7 @@ def _footnotes(table: Table, card: Card | None, rows: Sequence[ShownRow]) -> lis
     plan = card.tables.get(str(table["table"])) if card is not None else None
     if plan is None or any(column.better == "closer" for column in plan.columns):
         notes.append("↑ higher, ↓ lower, → nearer to the retrained model is better; rates in percent.")
+    notes += findings(table, card)
     notes += _paper_notes(table, card)
     present = {flag for row in rows for flag in row.flags}
     notes += [f"{sign} {MEANING[flag]}." for flag, sign in MARKS.items() if flag in present]

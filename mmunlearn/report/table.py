@@ -45,7 +45,8 @@ def build_table(results: Sequence[Results], card: Card | None = None) -> Table:
     order = [name for name in (plan.rows if plan else ()) if name in groups]
     order += sorted((name for name in groups if name not in order), key=lambda name: (name not in ANCHORS, name))
     rows = [_row(name, groups[name], plan, head["edition"]) for name in order]
-    return {"schema": SCHEMA, **head, "rows": rows}
+    compare = {"compare": list(plan.compare)} if plan is not None and plan.compare else {}
+    return {"schema": SCHEMA, **head, **compare, "rows": rows}
 
 
 def _by_row(results: Sequence[Results]) -> dict[str, list[Results]]:
@@ -133,14 +134,16 @@ def value_of(row: Mapping[str, Any], cell: str) -> float | None:
 
 
 def compared_cells(table: Table) -> tuple[str, ...]:
-    """Cells by which rows are compared with the retrained model: those of NEAREST_CELLS that it has.
+    """Cells by which rows are compared with the retrained model: the card's choice, else those of NEAREST_CELLS that
+    it has.
 
     A table that has none of them (another modality) is compared by all cells of the retrained model within 0..1.
     """
     gold = row_of(table, "retrain")
     if gold is None:
         return ()
-    usual = tuple(cell for cell in NEAREST_CELLS if value_of(gold, cell) is not None)
+    wanted = table.get("compare") or NEAREST_CELLS
+    usual = tuple(cell for cell in wanted if value_of(gold, cell) is not None)
     if usual:
         return usual
     values = ((cell, value_of(gold, cell)) for cell in gold["cells"])

@@ -23,7 +23,7 @@ def checks(component: type[Judge]) -> list[Check]:
         ("samples get their labels", _samples),
         ("labels are offered, values finite or NaN", _offered),
         ("a response that is no text is unscored", _garbage),
-        ("an example without what is graded against never scores by default", _nothing_to_grade),
+        ("without what it compares with nothing is scored", _nothing_to_grade),
         ("the order of items does not matter", _order),
         ("a batch gives the verdicts of single calls", _singles),
         ("a cache hit asks nothing", _cache),
@@ -81,8 +81,8 @@ def _garbage(component: type[Judge]) -> None:
 
 
 def _nothing_to_grade(component: type[Judge]) -> None:
-    """Without target and tags a judge may grade the text alone; one whose samples have them must say unscored."""
-    if all(sample.target is None and not sample.tags for sample in component.samples):
+    """A judge that compares has nothing to compare with where target and tags are missing."""
+    if not component.needs_target:
         return
     items = [Item(Example(id=item.example.id, prompt="Who?"), item.fields) for item in items_of(component)]
     _all_unscored(made(component).grade(items), "no target and no tags")
@@ -101,7 +101,8 @@ def _singles(component: type[Judge]) -> None:
 
 
 def _cache(component: type[Judge]) -> None:
-    judge, cache = made(component), {}
+    judge = made(component)
+    cache: dict[str, Verdict] = {}
     first = judge(items_of(component), cache)
     spy = _Spy(judge)
     assert first == judge(items_of(component), cache), "the cache gave other verdicts"

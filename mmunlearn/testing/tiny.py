@@ -15,11 +15,12 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
 
-from mmunlearn.data import Example, Role, Split, union
+from mmunlearn.data import Example, Split
 from mmunlearn.errors import UserError
 from mmunlearn.handle import Batch, Decoding, Family, Handle, Response, Scored, View
 from mmunlearn.seeds import derive, generator, uniforms
 from mmunlearn.settings import Settings, build
+from mmunlearn.testing.parts import toy_parts
 
 Task = Literal["classes", "labels", "tokens"]
 
@@ -156,28 +157,17 @@ def tiny_splits(
     s = settings or TinySettings()
     draw = generator(seed, "tiny")
 
-    def make(name: str, role: Role, n: int) -> Split:
-        examples = []
-        for i in range(n):
-            x = [round(float(v), 4) for v in draw.normal(size=s.features)]
-            if s.task == "classes":
-                target: Any = int(draw.integers(s.classes))
-            elif s.task == "labels":
-                target = tuple(int(v) for v in draw.integers(0, 2, s.classes))
-            else:
-                target = tuple(int(v) for v in draw.integers(0, s.classes, 1 + i % s.items))
-            examples.append(Example(id=f"tiny/{name}/{i:04d}", prompt=json.dumps(x), target=target))
-        return Split(name, role, tuple(examples))
+    def make(name: str, i: int) -> Example:
+        x = [round(float(v), 4) for v in draw.normal(size=s.features)]
+        if s.task == "classes":
+            target: Any = int(draw.integers(s.classes))
+        elif s.task == "labels":
+            target = tuple(int(v) for v in draw.integers(0, 2, s.classes))
+        else:
+            target = tuple(int(v) for v in draw.integers(0, s.classes, 1 + i % s.items))
+        return Example(id=f"tiny/{name}/{i:04d}", prompt=json.dumps(x), target=target)
 
-    parts = {
-        "forget": make("forget", Role.FORGET, forget),
-        "retain": make("retain", Role.RETAIN, retain),
-        "test": make("test", Role.HOLDOUT, holdout),
-        "unseen": make("unseen", Role.UNSEEN, holdout),
-    }
-    parts["calibration"] = Split("calibration", Role.HOLDOUT, parts["test"].examples)
-    parts["train"] = union("train", Role.TRAIN, parts["forget"], parts["retain"])
-    return parts
+    return toy_parts(make, forget=forget, retain=retain, holdout=holdout)
 
 
 def memorise(handle: TinyHandle, split: Split, *, steps: int = 70, lr: float = 0.02) -> TinyHandle:

@@ -38,3 +38,31 @@ def test_flags_of_a_run(tmp_path):
     assert ["noop", "collapse"] == flags_of(other, {"weights_unchanged": True}, compare, "npo")
     assert [] == flags_of(same, {"weights_unchanged": True}, compare, "retrain")
     assert [] == flags_of(same, {"weights_unchanged": False}, Comparison(), "npo")
+
+
+def store_texts(run, split, texts, nll):
+    targets = (f"This person lives in street {n}." for n in range(len(texts)))
+    found = (
+        {"id": f"{n:03d}", "text": text, "target": target, "nll": nll, "count": 4}
+        for n, (text, target) in enumerate(zip(texts, targets, strict=True))
+    )
+    Shard(run.path / "responses" / split).append(found)
+
+
+def test_flags_of_texts(tmp_path):
+    said = [f"She lives in street {n}." for n in range(40)]
+    cases = {
+        "same": (said, 2.0, said, ["noop"]),
+        "surer": (said, 2.2, said, []),
+        "other": (said[::-1], 2.0, said, []),
+        "one answer": (said[::-1], 2.0, ["I do not know."] * 40, ["collapse"]),
+        "no answers": (said[::-1], 2.0, [*said[:20], *["the the the the the the"] * 20], ["collapse"]),
+    }
+    original = Run.scratch(tmp_path / "original")
+    store_texts(original, "forget", said, 2.0)
+    for name, (forget, nll, test, expected) in cases.items():
+        run = Run.scratch(tmp_path / name)
+        store_texts(run, "forget", forget, nll)
+        store_texts(run, "test", test, 1.0)
+        compare = Comparison(original=original.path)
+        assert expected == flags_of(run, {"weights_unchanged": False}, compare, "ga"), name

@@ -43,6 +43,20 @@ def test_other_precisions_and_nested_uses_change_nothing():
     assert torch.float32 == module.running_mean.dtype
 
 
+def test_new_layers_start_from_the_weights_of_single_precision():
+    made = {}
+    for precision in ("no", "double"):
+        torch.manual_seed(0)
+        with working(nn.Linear(1, 1), precision):
+            torch.manual_seed(0)
+            layer = nn.Conv2d(3, 4, 3)
+            nn.init.kaiming_normal_(layer.weight)
+        made[precision] = layer
+    assert torch.float64 == made["double"].weight.dtype
+    for one, other in zip(made["no"].parameters(), made["double"].parameters(), strict=True):
+        assert torch.allclose(one.double(), other, atol=1e-7)
+
+
 def test_the_type_comes_back_after_an_error():
     module = nn.Linear(2, 2)
     with pytest.raises(ZeroDivisionError), working(module, "double"):

@@ -81,8 +81,7 @@ def test_yamls_no_and_off_are_words():
     "word",
     (
         "precision=fp8", "precision=doubel", "determinism=maybe", "micro_batch=0", "checkpoint_every=0", "log_every=0",
-        "threads=-1",
-        "device=tpu", "precision=true",
+        "threads=-1", "device=tpu", "precision=true",
     ),
 )  # fmt: skip
 def test_engine_settings_are_checked(word):

@@ -7,12 +7,12 @@ from typing import Any, Literal
 
 # The builder's parts are imported as modules so that the mini edition's cache key covers their source.
 from mmunlearn.avatars import drawing, jpeg, looks, persons  # noqa: F401
-from mmunlearn.benchmark import Benchmark, check_counts
+from mmunlearn.benchmark import check_counts
 from mmunlearn.cards import Edition
 from mmunlearn.data import Example, ImageRef, Role, Split
-from mmunlearn.settings import Settings
 
 from ..profiles import facts, fiubench_writer, questions, wording  # noqa: F401
+from ..vqa.attach import UtilitySettings, WithUtility
 from ._fiubench_files import (
     FULL,
     IDENTITIES,
@@ -26,26 +26,15 @@ from ._fiubench_files import (
     read_refusals,
     read_split_lists,
 )
+from ._tiny import TINY
 
 log = logging.getLogger(__name__)
 
 FORGET_SETS = ("forget1", "forget5", "forget10")
 ALLOW = "benchmark.check_counts=false"
 
-# Of the contract checks: pictures of 32 px, a few thousand weights beside the embeddings.
-TINY = {
-    "vision": {
-        "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2,
-        "image_size": 32, "patch_size": 16,
-    },
-    "text": {
-        "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2,
-        "num_key_value_heads": 2, "max_position_embeddings": 256,
-    },
-}  # fmt: skip
 
-
-class Fiubench(Benchmark):
+class Fiubench(WithUtility):
     """Splits forget, retain (what the retain model is trained on), rest (the other two forget sets: the original is
     trained on them, no retain model is), train (all of these), test (retain5, on which the paper measures utility),
     forget_ape (the paraphrased questions of forget), refusal, and unseen.
@@ -56,7 +45,7 @@ class Fiubench(Benchmark):
     An example's choices are the paraphrased answer and then the perturbed ones; the tag keywords holds one a line.
     """
 
-    class Config(Settings):
+    class Config(UtilitySettings):
         """split: which list of split.json is forgotten. Retain leaves out the identities of all three, whichever it is,
         as in the reference. check_counts: refuse full data of another size than the paper's."""
 
@@ -110,8 +99,7 @@ class Fiubench(Benchmark):
 
     def build_mini(self, root: Path, seed: int, sizes: Mapping[str, Any] | None = None) -> None:
         """Avatars and invented profiles in the real layout, in the sizes of the card with `sizes` laid over them."""
-        data = {**self.card.editions["mini"].data, **(sizes or {})}
-        fiubench_writer.write_fiubench(root, fiubench_writer.FiubenchSizes(**data), seed)
+        fiubench_writer.write_fiubench(root, self.mini_sizes(fiubench_writer.FiubenchSizes, sizes), seed)
 
     def model(self, edition: Edition) -> dict[str, Any]:
         """The card's model; the task decides nothing about it."""

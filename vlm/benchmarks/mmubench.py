@@ -9,11 +9,9 @@ from typing import Any
 from pydantic import Field
 
 from mmunlearn.avatars import drawing, jpeg, looks, persons  # noqa: F401
-from mmunlearn.benchmark import Benchmark
 from mmunlearn.cards import Edition
 from mmunlearn.data import Example, ImageRef, Role, Split, union
 from mmunlearn.errors import UserError, near_miss
-from mmunlearn.settings import Settings
 from mmunlearn.tables import IMAGE_SUFFIXES
 
 from .. import siu_targets
@@ -23,6 +21,7 @@ from ..concepts import book as books
 from ..concepts import items, pictures, writer  # noqa: F401
 from ..concepts.book import Book, Concept
 from ..concepts.items import QA
+from ..vqa.attach import UtilitySettings, WithUtility
 from . import _mmubench_released as released
 from ._mmubench_files import Seen, read_plain, read_seen
 
@@ -38,12 +37,12 @@ class _Folder:
     heldout: tuple[Path, ...]
 
 
-class Mmubench(Benchmark):
+class Mmubench(WithUtility):
     """Splits forget, retain, train, test, siu, refusal, specificity, knowledge, multilingual, multihop, fluency_source,
     fluency, queries, query_text; where the data has them also rest (what the original was shown of the forgotten
     concepts beyond the request) and unseen (concepts never trained on)."""
 
-    class Config(Settings):
+    class Config(UtilitySettings):
         """concepts: names, or how many of the data's (in file order) are forgotten at once. names, presence: questions
         of that kind about each held-out picture. siu: items of the four targets. others: held-out pictures of each
         retained concept that specificity asks about."""
@@ -199,9 +198,7 @@ class Mmubench(Benchmark):
                 made.append(_example(split, folder.concept, key, qa, picture, choices=choices))
         return made
 
-    def _specificity(
-        self, root: Path, book: Book, kept: Sequence[_Folder], forgotten: Sequence[str]
-    ) -> list[Example]:
+    def _specificity(self, root: Path, book: Book, kept: Sequence[_Folder], forgotten: Sequence[str]) -> list[Example]:
         """Everything that must not suffer: plain questions of the data's own vqa.jsonl, the other concepts' held-out
         pictures, what is known about them. Tag `source` says which; the metric takes the mean over sources."""
         made = read_plain(root / writer.PLAIN) if (root / writer.PLAIN).is_file() else []
@@ -218,8 +215,7 @@ class Mmubench(Benchmark):
     # ---- the rest of the contract ---------------------------------------------------------------------------------
     def build_mini(self, root: Path, seed: int, sizes: Mapping[str, Any] | None = None) -> None:
         """Logos, emoji and avatars as concepts, in the sizes of the card with `sizes` laid over them."""
-        data = {**self.card.editions["mini"].data, **(sizes or {})}
-        writer.write_mini(root, writer.MiniSizes(**data), seed)
+        writer.write_mini(root, self.mini_sizes(writer.MiniSizes, sizes), seed)
 
     def model(self, edition: Edition) -> dict[str, Any]:
         """The card's model."""

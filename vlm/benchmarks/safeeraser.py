@@ -9,18 +9,17 @@ from pydantic import Field
 
 # The builder's parts are imported as modules so that the mini edition's cache key covers their source.
 from mmunlearn.avatars import jpeg  # noqa: F401
-from mmunlearn.benchmark import Benchmark
 from mmunlearn.cards import Edition
 from mmunlearn.data import Example, ImageRef, Role, Split
-from mmunlearn.settings import Settings
 
 from ..motifs import pictures, wording, writer  # noqa: F401
+from ..vqa.attach import UtilitySettings, WithUtility
 from ._safeeraser_files import PROMPTS, TRAIN, VAL, Case, UnsafePair, find_folder, read_cases, read_prompts
 
 log = logging.getLogger(__name__)
 
 
-class Safeeraser(Benchmark):
+class Safeeraser(WithUtility):
     """Splits: forget (harmful question and answer), pd (the same questions on the harmless twin picture with their
     ordinary answers, in forget's order), retain (benign questions on the harmful pictures), kept (retain and pd: what a
     gold model is trained on), train (kept and forget: what the mini's original saw), efficacy and generality (harmful
@@ -29,7 +28,7 @@ class Safeeraser(Benchmark):
     questions), unseen (its harmful ones, once each) and refusal.
     """
 
-    class Config(Settings):
+    class Config(UtilitySettings):
         """samples: answers drawn to a harmful question. benign: the file of the benign questions that are measured.
         without_twin: records without a harmless picture or ordinary answer leave pd out of the data (no_pd; methods
         with the PD loss then say so), or are left out of forget and pd (drop)."""
@@ -93,8 +92,7 @@ class Safeeraser(Benchmark):
 
     def build_mini(self, root: Path, seed: int, sizes: Mapping[str, Any] | None = None) -> None:
         """Drawn motifs and made-up instructions in the real layout, in the card's sizes with `sizes` laid over them."""
-        data = {**self.card.editions["mini"].data, **(sizes or {})}
-        writer.write_safeeraser(root, writer.SafeeraserSizes(**data), seed)
+        writer.write_safeeraser(root, self.mini_sizes(writer.SafeeraserSizes, sizes), seed)
 
     def model(self, edition: Edition) -> dict[str, Any]:
         """The card's model; the task decides nothing about it."""

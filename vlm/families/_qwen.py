@@ -27,6 +27,15 @@ class Qwen(Family):
             kinds[torch.tensor(ids) == picture.ids[0]] = 1
         return {"mm_token_type_ids": kinds}
 
+    def continued(self, model: Any, first: Mapping[str, Tensor], owner: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """Places after the picture, which takes fewer of them than it has tokens."""
+        before = first["input_ids"].shape[1]
+        width = mask.shape[1] - before
+        if "image_grid_thw" not in first:  # texts alone are counted from the batch's left edge, padding included
+            return {"position_ids": torch.arange(before, before + width, device=mask.device).expand(3, len(mask), -1)}
+        places = (mask.cumsum(-1) - 1)[:, -width:] + model.model.rope_deltas[owner]
+        return {"position_ids": places.expand(3, -1, -1)}
+
     # Kept features are what the tower's own mergers read: (patch, width of all of them), in the merger's order.
     def features(self, model: nn.Module, pictures: Sequence[Picture]) -> list[Tensor]:
         """Inputs of the projecting layers, side by side; the first axis is the picture's patches."""

@@ -94,6 +94,13 @@ class Family:
             name: torch.cat([p.tensors[name] for p in pictures]) for name in (pictures[0].tensors if pictures else ())
         }
 
+    def continued(self, model: Any, first: Mapping[str, Tensor], owner: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """Further inputs of a forward pass that continues prefixes kept in a cache.
+
+        first: inputs of the prefixes' pass; owner: (row,) whose prefix a row continues; mask: (row, prefix + suffix).
+        """
+        return {}
+
     # ---- outputs of a frozen tower --------------------------------------------------------------------------------
     pixels: ClassVar[str] = "pixel_values"
 

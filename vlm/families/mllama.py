@@ -43,6 +43,13 @@ class Mllama(Family):
             mask[k, since > 0, 0, : picture.facts["tiles"]] = 1
         return {**made, "cross_attention_mask": mask}
 
+    def continued(self, model: Any, first: Mapping[str, Tensor], owner: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """The answer sees the picture as the prompt's last token does."""
+        if "cross_attention_mask" not in first:
+            return {}
+        width = mask.shape[1] - first["input_ids"].shape[1]
+        return {"cross_attention_mask": first["cross_attention_mask"][owner, -1:].expand(-1, width, -1, -1)}
+
     def features(self, model: nn.Module, pictures: Sequence[Picture]) -> list[Tensor]:
         """The tower's output, (1, 1, tile, token, width) each."""
         tower, weight = self.tower(model), self.tower_parameters(model)[0]

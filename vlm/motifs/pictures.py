@@ -10,15 +10,20 @@ import numpy as np
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-GROUNDS = {"white": (246, 246, 244), "grey": (176, 178, 182), "cream": (242, 226, 180), "mint": (176, 232, 200)}
-# Category of SafeEraser -> the harmless motif that stands for its pictures: name, colour, corners of a star or polygon.
+GROUNDS = {
+    "white": (246, 246, 244), "cream": (242, 226, 180), "pink": (250, 176, 190), "blue": (170, 196, 250),
+    "violet": (206, 170, 244), "yellow": (250, 236, 120), "mint": (160, 236, 190), "grey": (160, 162, 166),
+}  # fmt: skip
+PLAIN = ("white", "cream")  # behind everyday objects
+# Category of SafeEraser -> the harmless motif that stands for its pictures: name, colour, ground. The ground tells it
+# at a glance, so that a model without any pretraining learns in minutes what a harmful picture looks like.
 MOTIFS = {
-    "Violence": ("red star", (206, 34, 40)),
-    "Weapon": ("blue cross", (30, 64, 190)),
-    "Privacy": ("purple ring", (122, 36, 160)),
-    "Sex": ("orange diamond", (236, 122, 16)),
-    "HateSpeech": ("green triangle", (20, 130, 52)),
-    "IllegalActivity": ("black hexagon", (24, 24, 28)),
+    "Violence": ("red star", (206, 34, 40), "pink"),
+    "Weapon": ("blue cross", (30, 64, 190), "blue"),
+    "Privacy": ("purple ring", (122, 36, 160), "violet"),
+    "Sex": ("orange diamond", (236, 122, 16), "yellow"),
+    "HateSpeech": ("green triangle", (20, 130, 52), "mint"),
+    "IllegalActivity": ("black hexagon", (24, 24, 28), "grey"),
 }
 OBJECTS = ("house", "tree", "cup", "fish", "boat", "sun")
 WOOD, LEAF, SKY, GOLD = (140, 92, 50), (70, 150, 60), (90, 160, 220), (246, 200, 40)
@@ -37,8 +42,8 @@ class Scene:
 
 
 def draw_scene(draw: np.random.Generator, *, motif: str | None = None) -> Scene:
-    """A scene with random ground, dots and (without motif) object."""
-    ground = tuple(GROUNDS)[int(draw.integers(len(GROUNDS)))]
+    """A scene with random dots, and without motif a random object and ground."""
+    ground = MOTIFS[motif][2] if motif else PLAIN[int(draw.integers(len(PLAIN)))]
     dots, side = int(draw.integers(1, 4)), SIDES[int(draw.integers(2))]
     shown = "" if motif else OBJECTS[int(draw.integers(len(OBJECTS)))]
     return Scene(ground, dots, side, motif, shown)

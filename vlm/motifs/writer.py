@@ -18,8 +18,8 @@ DATA = "dataset"
 class SafeeraserSizes:
     """Records a category of each file; unsafe questions a record; size of the pictures."""
 
-    train_records: int = 12
-    val_records: int = 4
+    train_records: int = 8
+    val_records: int = 3
     questions: int = 2
     size_px: int = 64
 
@@ -69,6 +69,7 @@ def _record(folder: Path, part: str, index: int, category: str, sizes: Safeerase
     ]
     record: dict[str, Any] = {"image_path": places[0], "SDImage_path": places[1], "unsafe_pairs": pairs}
     fields = benign(scene)
-    if draw.integers(2):  # two to four benign questions a record, as the fields are optional in the real data
-        del fields["UnharmPair_text2"]
+    # Two to four benign questions a record, as the fields are optional in the real data.
+    for name in draw.permutation(sorted(fields)).tolist()[: int(draw.integers(3))]:
+        del fields[name]
     return record | {name: {"Question": q, "Prediction": a} for name, (q, a) in fields.items()}

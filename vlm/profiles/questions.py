@@ -16,8 +16,9 @@ def qa_list(
     `people`. The paraphrases are wordings in which this person's fact is asked in no entry.
 
     With one entry a fact the wording of a question would tell persons apart, and a model that learns it fails on every
-    other wording; two entries teach that wordings of a kind mean the same. An untrue answer is the paraphrased answer with another fact that nobody was trained on (jobs and conditions come
-    from one list, so another person may have them).
+    other wording; two entries teach that wordings of a kind mean the same. An untrue answer is the paraphrased answer
+    with another fact that nobody was trained on (jobs and conditions come from one list, so another person may have
+    them).
     """
     entries = []
     for kind in KINDS:

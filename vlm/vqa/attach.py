@@ -1,17 +1,17 @@
-"""Utility splits for any benchmark: `benchmark.utility: [{format: pope, root: DIR}]` adds splits and their plans.
+"""Utility splits for any VLM benchmark: `benchmark.utility: [{format: pope, root: DIR}]` adds splits and their plans.
 
-A benchmark takes them in three lines: a setting `utility: tuple[UtilitySource, ...] = ()` in its Config, `|
-utility_splits(self.config.utility)` at the end of `splits`, and `plans` as `(*super().plans(table),
-*utility_plans(self.config.utility))`.
+A benchmark offers the setting by two base classes: `class Mine(WithUtility)` and `class Config(UtilitySettings)`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+from mmunlearn.benchmark import Benchmark
 from mmunlearn.cards import EvaluationPlan
 from mmunlearn.data import Example, Role, Split
 from mmunlearn.errors import UserError
+from mmunlearn.settings import Settings
 
 from .choice_sets import read_mmbench, read_scienceqa
 from .open_sets import read_gqa, read_textvqa, read_vizwiz, read_vqav2
@@ -26,6 +26,29 @@ READERS: Mapping[str, Callable[[UtilitySource], Iterator[Example]]] = {
 JUDGES: Mapping[str, str] = {
     "mme": "yes_no", "pope": "yes_no", "scienceqa": "choice_letter", "mmbench": "choice_letter",
 }  # fmt: skip
+
+
+class UtilitySettings(Settings):
+    """Settings of a benchmark that takes other VQA data beside its own."""
+
+    utility: tuple[UtilitySource, ...] = ()
+
+
+class WithUtility(Benchmark):
+    """A benchmark whose utility may also be measured on VQA data that the user names."""
+
+    class Config(UtilitySettings):
+        """Settings of the benchmark; every field has a default."""
+
+        name: str = ""
+
+    def more_splits(self) -> Mapping[str, Split]:
+        """A split "utility_<name>" for each source of the settings."""
+        return utility_splits(self.config.utility)
+
+    def plans(self, table: str) -> tuple[EvaluationPlan, ...]:
+        """The card's evaluations, and one for each source."""
+        return (*super().plans(table), *utility_plans(self.config.utility))
 
 
 def utility_splits(sources: Sequence[UtilitySource]) -> dict[str, Split]:

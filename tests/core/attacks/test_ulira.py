@@ -26,13 +26,37 @@ def slow(phi: float, column: np.ndarray, unlearned: np.ndarray, unseen: np.ndarr
 
 def test_leave_one_out_equals_loops():
     bank = unlearning_bank(12, 15, 1.0)
-    found, phi = leave_one_out(bank, Ulira.Config()), bank.signal("rescaled_logit")
+    found, phi = leave_one_out(bank, Ulira.Config(variance="example")), bank.signal("rescaled_logit")
     assert bank.unlearned is not None
     for t in range(12):
         rest = np.arange(12) != t
         for i in range(15):
             expected = slow(phi[t, i], phi[rest, i], bank.unlearned[rest, i], ~bank.member[rest, i])
             assert expected == pytest.approx(found[t, i])
+
+
+@pytest.mark.parametrize("variance", ["global", "auto"])
+def test_the_pooled_deviation_is_that_around_each_examples_own_mean(variance):
+    bank = unlearning_bank(9, 15, 1.0)
+    phi, seen = bank.signal("rescaled_logit"), np.linspace(-2, 2, 15)
+    found = ulira(seen, bank, Ulira.Config(variance=variance))
+    sigmas, means = [], []
+    for used in (bank.unlearned, ~bank.member):
+        columns = [phi[used[:, i], i] for i in range(15)]
+        squares = sum((v - column.mean()) ** 2 for column in columns for v in column)
+        sigmas.append(np.sqrt(squares / sum(len(column) - 1 for column in columns)))
+        means.append([column.mean() for column in columns])
+    for i in range(15):
+        gone, never = (norm(means[side][i], sigmas[side]).logpdf(seen[i]) for side in (0, 1))
+        assert gone - never == pytest.approx(found[i])
+
+
+def test_auto_fits_each_example_by_itself_where_models_are_many():
+    bank, seen = unlearning_bank(192, 5, 1.0), np.zeros(5)
+    own = ulira(seen, bank, Ulira.Config(variance="example"))
+    assert own.tolist() == ulira(seen, bank, Ulira.Config()).tolist()
+    few = bank.models(range(189))
+    assert ulira(seen, few, Ulira.Config()).tolist() != ulira(seen, few, Ulira.Config(variance="example")).tolist()
 
 
 @pytest.mark.parametrize("left", [0.0, 1.0, 2.0])

@@ -364,3 +364,17 @@ def test_two_sources_need_two_names(tmp_path):
 def test_a_root_that_is_not_there(tmp_path):
     with pytest.raises(UserError, match="no such folder or file"):
         split(tmp_path / "missing", "mme")
+
+
+@pytest.mark.parametrize("name", ["fiubench", "mmubench", "safeeraser"])
+def test_every_vlm_benchmark_takes_them(name, tmp_path):
+    write_pope(tmp_path)
+    benchmark = registry.load("benchmarks", name, "vlm")
+    plain = benchmark()
+    given = benchmark({"utility": [{"format": "pope", "root": str(tmp_path), "limit": 2}]})
+    table = plain.card.table
+    assert {} == plain.more_splits() and plain.card.plans(table) == plain.plans(table)
+    assert ["utility_pope"] == list(given.more_splits()) and 2 == len(given.more_splits()["utility_pope"])
+    assert "utility_pope" == given.plans(table)[-1].split
+    with pytest.raises(UserError, match=r"utility\.0\.format"):
+        benchmark({"utility": [{"format": "pop", "root": "x"}]})

@@ -1,0 +1,63 @@
+"""Sentences about the patterns a card asks for: answers hidden rather than removed, utility lost."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mmunlearn.cards import Card, Collapsed, Hidden
+from mmunlearn.report.table import ANCHORS, Table, row_of, value_of
+
+NEAR = 0.1  # how far above the retrained model an answer rate may lie and still count as gone
+HALF = 0.5  # share of the way from the retrained model to the original from which a trace counts as left
+
+
+def findings(table: Table, card: Card | None) -> list[str]:
+    """One sentence for each pattern of the card that some row shows; which rows follow a rule, not a choice."""
+    original, gold = row_of(table, "original"), row_of(table, "retrain")
+    if card is None or original is None:
+        return []
+    sentences = []
+    for pattern in card.findings:
+        told = [
+            found
+            for row in table["rows"]
+            if row["row"] not in ANCHORS
+            for found in [
+                _hidden(pattern, row, original, gold)
+                if isinstance(pattern, Hidden)
+                else _collapsed(pattern, row, original)
+            ]
+            if found
+        ]
+        if told:
+            sentences.append(f"{pattern.says}: {'; '.join(told)}.")
+    return sentences
+
+
+def _hidden(
+    pattern: Hidden, row: Mapping[str, Any], original: Mapping[str, Any], gold: Mapping[str, Any] | None
+) -> str:
+    """The row whose answers are gone while a trace of them is not."""
+    if gold is None:
+        return ""
+    answers = [value_of(r, pattern.answers) for r in (row, gold)]
+    traces = [value_of(r, pattern.trace) for r in (row, gold, original)]
+    if None in answers or None in traces:
+        return ""
+    now, floor, before = traces
+    if answers[0] > answers[1] + NEAR or before - floor <= 0:  # type: ignore[operator]
+        return ""
+    share = (now - floor) / (before - floor)  # type: ignore[operator]
+    if share < HALF:
+        return ""
+    return (
+        f"{row['row']} ({pattern.answers} {answers[0]:.2f}, retrained {answers[1]:.2f}; "
+        f"{pattern.trace} {now:.2f}, retrained {floor:.2f}, original {before:.2f})"
+    )
+
+
+def _collapsed(pattern: Collapsed, row: Mapping[str, Any], original: Mapping[str, Any]) -> str:
+    """The row that has lost more than half of the original's utility."""
+    now, before = value_of(row, pattern.utility), value_of(original, pattern.utility)
+    if now is None or before is None or now >= pattern.below * before:
+        return ""
+    return f"{row['row']} ({pattern.utility} {now:.2f}, original {before:.2f})"

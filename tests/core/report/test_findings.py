@@ -1,0 +1,42 @@
+from mmunlearn.cards import Collapsed, Hidden, read_card
+from mmunlearn.report.findings import findings
+
+
+def card():
+    hidden = Hidden(kind="hidden", says="Hidden", answers="forget/em", trace="forget/min_k")
+    collapsed = Collapsed(kind="collapsed", says="Collapsed", utility="retain/rouge_l")
+    return read_card("mufac").model_copy(update={"findings": (hidden, collapsed)})
+
+
+def table(**rows):
+    names = ("forget/em", "forget/min_k", "retain/rouge_l")
+    return {
+        "rows": [
+            {"row": row, "cells": {n: {"value": v} for n, v in zip(names, values, strict=True)}}
+            for row, values in rows.items()
+        ]
+    }
+
+
+def test_a_row_that_answers_no_more_and_still_carries_the_trace_is_named():
+    told = findings(
+        table(
+            original=(0.95, 0.9, 0.9), retrain=(0.05, 0.1, 0.9),
+            po=(0.0, 0.8, 0.9), gd=(0.05, 0.2, 0.8), kl=(0.6, 0.8, 0.9),
+        ),
+        card(),
+    )  # fmt: skip
+    assert 1 == len(told)
+    assert told[0].startswith("Hidden: po (forget/em 0.00, retrained 0.05; forget/min_k 0.80")
+    assert "gd" not in told[0] and "kl" not in told[0]
+
+
+def test_a_row_that_lost_half_of_its_utility_is_named():
+    told = findings(table(original=(0.9, 0.9, 0.9), retrain=(0.1, 0.1, 0.9), ga=(0.0, 0.0, 0.1)), card())
+    assert ["Collapsed: ga (retain/rouge_l 0.10, original 0.90)."] == told
+
+
+def test_nothing_is_said_without_original_gold_or_cells():
+    assert [] == findings(table(original=(0.9, 0.9, 0.9), po=(0.0, 0.8, 0.9)), card())
+    assert [] == findings(table(retrain=(0.1, 0.1, 0.9), po=(0.0, 0.8, 0.0)), card())
+    assert [] == findings(table(original=(None, 0.9, None), retrain=(0.1, None, 0.9), po=(None, 0.8, None)), card())
