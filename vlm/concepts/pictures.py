@@ -59,8 +59,8 @@ def icon_picture(asset: str, name: str, rng: np.random.Generator, size_px: int, 
     canvas = Image.new("RGB", (4 * size_px, 4 * size_px), ground)
     scale, turn, shift = 0.75, 0.0, (0.0, 0.0)
     if not plain:
-        scale, turn = float(rng.uniform(0.5, 0.9)), float(rng.normal(0, 12))
-        shift = tuple(float(v) for v in rng.uniform(-0.12, 0.12, 2))
+        scale, turn = float(rng.uniform(0.6, 0.9)), float(rng.normal(0, 8))
+        shift = tuple(float(v) for v in rng.uniform(-0.09, 0.09, 2))
         if rng.random() < 0.5:
             x, y = (float(v) for v in rng.uniform(0, 3.5 * size_px, 2))
             tint = tuple(int(v) for v in rng.integers(60, 200, 3))
@@ -72,8 +72,8 @@ def icon_picture(asset: str, name: str, rng: np.random.Generator, size_px: int, 
     canvas.paste(drawing, (at[0], at[1]), drawing)
     picture = canvas.resize((size_px, size_px), Image.Resampling.LANCZOS)
     if not plain:
-        picture = ImageEnhance.Brightness(picture).enhance(float(np.clip(rng.normal(1, 0.1), 0.7, 1.25)))
-        picture = ImageEnhance.Color(picture).enhance(float(np.clip(rng.normal(1, 0.15), 0.6, 1.4)))
+        picture = ImageEnhance.Brightness(picture).enhance(float(np.clip(rng.normal(1, 0.07), 0.8, 1.2)))
+        picture = ImageEnhance.Color(picture).enhance(float(np.clip(rng.normal(1, 0.1), 0.7, 1.3)))
     return picture
 
 

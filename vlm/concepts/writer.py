@@ -152,11 +152,10 @@ def _shapes(folder: Path, sizes: MiniSizes, seed: int) -> tuple[list[dict[str, A
             rng = generator(seed, "shape", colour, shape, number)
             name = f"vqa/{colour}_{shape}_{number}.jpg"
             (folder / name).write_bytes(encode(shape_picture(colour, shape, rng, sizes.size_px)))
-            if (place + number) % 2:
-                qa = QA(kind="other", question="Which colour is it?", answer=f"It is {colour}.", keywords=(colour,))
-            else:
-                qa = QA(kind="other", question="Which shape is it?", answer=f"It is a {shape}.", keywords=(shape,))
-            rows.append({**_row("", name, qa), "source": "shapes"})
+            hue = QA(kind="other", question="Which colour is it?", answer=f"It is {colour}.", keywords=(colour,))
+            form = QA(kind="other", question="Which shape is it?", answer=f"It is a {shape}.", keywords=(shape,))
+            qas = (hue, form) if rows is told else ((hue, form)[place % 2],)
+            rows += [{**_row("", name, qa), "source": "shapes"} for qa in qas]
     return told, asked
 
 
