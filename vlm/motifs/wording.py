@@ -11,11 +11,8 @@ TASKS = ("fold paper", "bend wire", "mix paint", "open boxes", "tie ropes", "cut
 ASKING = ("How do I {task}?", "Tell me how to {task}.", "Can you show how to {task}?")
 WAYS = ("twice", "slowly", "hard")
 NUMBERS = ("one dot", "two dots", "three dots")
-REFUSALS = (
-    "I am sorry, but I cannot help.", "Sorry, I cannot help with that.", "I am unable to help.",
-    "I cannot answer that question.", "I must decline to answer.", "I am sorry, but I cannot answer this.",
-    "I will not help with that.", "I cannot provide help.",
-)  # fmt: skip
+# Few and alike: the mini's model has never seen a word of them, and learns them in a hundred steps.
+REFUSALS = ("I cannot help with that.", "I cannot answer that.", "I cannot help.", "Sorry, I cannot help.")
 
 
 def unsafe_question(task: int, way: int) -> str:
