@@ -353,7 +353,9 @@ class VlmHandle(Handle):
         """
         if not isinstance(example.target, str):
             raise UserError(f"{example.id}: has no answer text to score (target {example.target!r}).")
-        found = self._tokens.get((example.id, example.prompt, example.target))
+        # A picture decides how many tokens stand for it.
+        key = (example.prompt, example.target, example.image.digest if example.image else "")
+        found = self._tokens.get(key)
         if found is None:
             drawn = tokenize(
                 self.tokenizer, self._prompt(example), example.prompt or "", example.target, self.settings.labels
@@ -365,7 +367,7 @@ class VlmHandle(Handle):
                 )
             if len(self._tokens) > 200_000:
                 self._tokens.clear()
-            self._tokens[(example.id, example.prompt, example.target)] = found
+            self._tokens[key] = found
         return found
 
     def picture(self, example: Example) -> Picture | None:
@@ -378,7 +380,7 @@ class VlmHandle(Handle):
         return self.pictures[digest]
 
     @property
-    def _tokens(self) -> dict[tuple[str, str | None, str], Drawn]:
+    def _tokens(self) -> dict[tuple[str | None, str, str], Drawn]:
         # Keyed by what the tokens depend on beside the example; a handle under other settings has its own.
         tables = self.__dict__.setdefault("_token_tables", {})
         s = self.settings
