@@ -48,3 +48,8 @@ def icon(asset: str, name: str, size_px: int) -> "Image":
 @functools.cache
 def _icons(asset: str) -> dict[str, Any]:
     return json.loads((ASSETS[asset].ensure() / "icons.json").read_text("utf-8"))
+
+
+def icon_names(asset: str) -> list[str]:
+    """Names of a set's icons, in its own order."""
+    return list(_icons(asset)["icons"])

@@ -44,6 +44,11 @@ def _scratch(settings: VlmSettings, seed: int) -> tuple[Any, Any]:
         torch.manual_seed(derive(seed, "init"))
         if family == "llava":
             model, processor = _llava(settings.architecture)
+            if settings.pretrained_tower:
+                from .mini_tower import mini_tower
+
+                tower = model.model.vision_tower
+                tower.load_state_dict(mini_tower(tower.config))
         else:
             model, processor = importlib.import_module(f"{__package__}.families.{family}").tiny(settings.architecture)
     return model.to(_dtype(settings)).eval(), processor
@@ -56,12 +61,12 @@ def _with_tiny() -> tuple[str, ...]:
 
 LLAVA = {
     "vision": {
-        "hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 3, "num_attention_heads": 4,
+        "hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 4,
         "image_size": 64, "patch_size": 16,
     },
     "text": {
-        "hidden_size": 192, "intermediate_size": 512, "num_hidden_layers": 4, "num_attention_heads": 6,
-        "num_key_value_heads": 6, "max_position_embeddings": 512, "tie_word_embeddings": True,
+        "hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 2, "num_attention_heads": 8,
+        "num_key_value_heads": 8, "max_position_embeddings": 512, "tie_word_embeddings": True,
     },
 }  # fmt: skip
 

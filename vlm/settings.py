@@ -30,7 +30,8 @@ class VlmSettings(Settings):
     family's small default). template: "auto" (the processor's chat template) or a named one of prompts.py. labels: how
     questions and answers become tokens; the reference presets copy what a benchmark's code did. end: the token after an
     answer where the template does not say it. tower, projector, language: what is trained. features: keep a frozen
-    tower's outputs, once an image. max_length: tokens; a longer example is an error.
+    tower's outputs, once an image. max_length: tokens; a longer example is an error. pretrained_tower:
+    scratch/llava starts from the tower of mini_tower.py, which can see already, as that of published models.
     """
 
     name: str = "scratch/llava"
@@ -40,6 +41,7 @@ class VlmSettings(Settings):
     labels: Literal["clean", "fiubench", "safeeraser", "offside"] = "clean"
     system: str | None = None
     max_length: int = Field(2048, ge=8)
+    pretrained_tower: bool = False
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     tower: Part = "frozen"
     projector: Part = "full"

@@ -46,7 +46,7 @@ class FiubenchSizes:
     retain5: int = 8
     retain15: int = 16
     unseen: int = 8
-    askings: int = 2
+    askings: int = 3
     perturbed: int = 4
     size_px: int = 64
 
