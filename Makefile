@@ -2,6 +2,7 @@
 PYTHON ?=
 MODALITY ?= vision
 ARGS ?=
+JOBS ?= 2
 BIN := .venv/bin
 export PYTHON
 SHELL := bash
@@ -16,8 +17,8 @@ install: .venv/installed  ## .venv with the locked packages and this checkout
 .venv/installed: requirements.lock pyproject.toml .ci/install
 	@bash .ci/install
 
-test: install  ## the fast tests; ARGS="-m slow tests/core" for others
-	@$(BIN)/python -m pytest -q -rfE --durations=10 $(ARGS)
+test: install  ## the fast tests in JOBS processes; ARGS="-m slow tests/core" for others
+	@$(BIN)/python -m pytest -q -rfE --durations=10 -n $(JOBS) --dist loadgroup $(ARGS)
 
 # The line in mmunlearn/__init__.py that finds the siblings is invisible to a type checker, so it reads a built wheel.
 lint: install  ## ruff, and mypy on the wheel

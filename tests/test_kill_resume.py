@@ -20,6 +20,7 @@ import pytest
 
 from mmunlearn.records import read_rows
 
+pytestmark = pytest.mark.xdist_group("kill_resume")  # one process makes what the tests of this file share
 ROOT = Path(__file__).parents[1]
 FOLDER = "custom_korean_family_dataset_resolution_128"  # MUFAC's, as its loader wants it
 MOMENTS = 20

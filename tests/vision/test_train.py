@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from mmunlearn.records import read_rows
 
+pytestmark = pytest.mark.xdist_group("vision_train")  # one process makes what the tests of this file share
 ROOT = Path(__file__).parents[2]
 FOLDER = "custom_korean_family_dataset_resolution_128"
 SINGLE = ["-m", "mmunlearn.vision.train"]
