@@ -191,12 +191,12 @@ class Objective:
 
     def _kl_everywhere(self, part: Part, handle: Handle, batches: Mapping[str, Batch]) -> Term:
         """The mean over all positions, padding included."""
-        if not hasattr(handle, "everywhere"):
+        if not hasattr(handle, "score_everywhere"):
             raise UserError(f"method[{self.who}].kl_scope: this model knows answer positions only. Set it to answer.")
         assert self._reference is not None
         (name,) = part.on
-        now, _ = handle.everywhere(batches[name])  # type: ignore[attr-defined]
-        before, _ = self._reference.ask("everywhere", batches[name])
+        now, _ = handle.score_everywhere(batches[name])  # type: ignore[attr-defined]
+        before, _ = self._reference.ask("score_everywhere", batches[name])
         each = losses.divergence(before, now, "categorical")
         count = torch.tensor(float(each.numel()), dtype=torch.float64, device=each.device)
         return Term(each.sum(), "", part.weight, count)

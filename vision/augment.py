@@ -47,13 +47,14 @@ def augment(
     if how.brightness:
         images = images * (1 + how.brightness * u[:, 4, None, None, None])
     images = images.clamp(0, 1)
-    # lerp(a, b, f) = a + f (b - a) in one pass over the pictures, and the mean of the grey from the channels' means.
     if how.contrast:
         factor = 1 + how.contrast * u[:, 5, None, None, None]
-        images = torch.lerp(_grey(images.mean((2, 3), keepdim=True)), images, factor).clamp_(0, 1)
+        mean = _grey(images).mean((1, 2, 3), keepdim=True)
+        images = (mean + factor * (images - mean)).clamp(0, 1)
     if how.saturation:
         factor = 1 + how.saturation * u[:, 6, None, None, None]
-        images = torch.lerp(_grey(images), images, factor).clamp_(0, 1)
+        grey = _grey(images)
+        images = (grey + factor * (images - grey)).clamp(0, 1)
     return images
 
 

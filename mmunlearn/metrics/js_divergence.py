@@ -14,6 +14,7 @@ class JsDivergence(Metric):
     Differs from the paper (LoTUS, "JSD"): its code divides the whole matrix by its total, swaps the arguments of KL and
     so shrinks with the number of rows; `form: lotus` computes that, for comparison with its tables only.
 
+    >>> import numpy as np
     >>> from mmunlearn.records import Rows
     >>> def rows(*z): return Rows(("a",), {"logits": np.array([[z]]), "target": np.array([[0]])})
     >>> round(JsDivergence().reduce(Sight(rows(0.0, 99.0), reference=rows(99.0, 0.0))).value, 4)

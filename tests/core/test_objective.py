@@ -144,7 +144,7 @@ def test_kl_is_zero_at_the_original(task):
 class Everywhere(TinyHandle):
     """Logits at every position, masked or not."""
 
-    def everywhere(self, batch):
+    def score_everywhere(self, batch):
         logits = self.module(batch.tensors["x"]).unflatten(-1, (-1, self.settings.classes))
         return logits, torch.ones(logits.shape[:2], dtype=torch.bool)
 
@@ -155,7 +155,7 @@ def test_kl_everywhere_counts_every_position(task):
     handle.module.load_state_dict(original.module.state_dict())
     terms, found, handle, before = made((handle, splits), Part("kl", ("retain",), 2.0), kl_scope="all")
     with torch.no_grad():
-        q, p = (h.everywhere(found["retain"])[0].double().log_softmax(-1) for h in (handle, before))
+        q, p = (h.score_everywhere(found["retain"])[0].double().log_softmax(-1) for h in (handle, before))
     slow = sum(
         math.exp(a) * (a - b)
         for x, y in zip(p.tolist(), q.tolist(), strict=True)

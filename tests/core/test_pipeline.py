@@ -95,7 +95,7 @@ def test_names_are_required_and_checked():
 def test_a_start_that_begins_with_dots_is_relative_to_the_run(finished, tmp_path):
     path, _ = finished
     benchmark = make_benchmark(settings())
-    handle = start_handle(settings(start=f"../{path.name}"), benchmark, path.parent / "other")
+    handle = start_handle(settings(start=f"../{path.name}", model={}), benchmark, path.parent / "other")
     assert handle.settings.size_px == start_handle(settings(), benchmark, tmp_path).settings.size_px
 
 

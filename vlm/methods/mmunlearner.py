@@ -32,7 +32,7 @@ class Mmunlearner(GradientMethod):
     needs = frozenset({Need.FORGET, Need.RETAIN})
     paper = "MMUnlearner (Findings of ACL 2025, arXiv 2502.11051)"
 
-    toy = {"epochs": 4, "batch_size": 12, "optimiser": {"name": "sgd", "lr": 0.1}}
+    toy = {"epochs": 4, "batch_size": 12, "optimiser": {"name": "sgd", "lr": 0.3}}
 
     class Config(GradientMethod.Config):
         """tau: τ. preserve: the splits whose facts the mask protects (add text-only facts where the data has them).

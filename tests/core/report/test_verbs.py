@@ -90,12 +90,12 @@ def test_show_of_an_unknown_table_gets_a_near_miss(cards_folder: Path, capsys) -
 # ---- README ---------------------------------------------------------------------------------------------------------
 def test_generated_blocks_are_replaced_and_the_rest_stays(cards_folder: Path) -> None:
     begin, end = BEGIN.format(name="benchmarks"), END.format(name="benchmarks")
-    text = f"before\n{begin}\nold\n{end}\nafter\n"
+    text = f"before\n{begin}\nstale rows\n{end}\nafter\n"
     new = updated(text)
     assert new.startswith(f"before\n{begin}\n| name |")
     assert new.endswith(f"{end}\nafter\n")
     assert "| `sample` | vision | A sample benchmark | main | 6 | CC0 |" in new
-    assert "old" not in new
+    assert "stale rows" not in new
     assert new == updated(new)
 
 

@@ -98,7 +98,7 @@ def test_missing_twins_may_be_dropped_from_forget_and_pd(root):
 
 
 def test_paths_of_another_machine_are_found_below_the_data(root):
-    change(root, "all_train.json", lambda c: c[0].update(image_path="/home/someone/data/" + c[0]["image_path"]))
+    change(root, "all_train.json", lambda c: c[0].update(image_path="/srv/someone/data/" + c[0]["image_path"]))
     assert Safeeraser().splits(root, "full")["forget"][0].image.path.is_file()
 
 

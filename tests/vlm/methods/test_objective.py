@@ -147,7 +147,7 @@ def test_kl_everywhere_is_the_mean_over_every_position_of_the_batch(where, task,
     found = pieces(handle, phase.streams, run.seed)
     term = phase.terms(handle, found, None)["kl_retain"]
     with torch.no_grad():
-        p, q = (h.everywhere(found["retain"])[0].double().log_softmax(-1) for h in (before, handle))
+        p, q = (h.score_everywhere(found["retain"])[0].double().log_softmax(-1) for h in (before, handle))
     slow = sum(float((a.exp() * (a - b)).sum()) for a, b in zip(p.flatten(0, 1), q.flatten(0, 1), strict=True))
     assert slow == pytest.approx(term.sum.item(), rel=1e-3)
     assert p.shape[0] * p.shape[1] == float(term.count)
