@@ -50,6 +50,7 @@ class VlmHandle(Handle):
     this sibling: `hidden`, `score_everywhere`, `token_stats`, `complete`."""
 
     modality: ClassVar[str] = "vlm"
+    _folder: str | None = None  # where a model with adapters was read from
     Settings: ClassVar = VlmSettings
     keep_logits = False
 
@@ -207,6 +208,7 @@ class VlmHandle(Handle):
                 "Its weights have changed since; run the method again."
             )
         adapters.load_adapters(handle.module, path / "adapter.safetensors")
+        handle._folder = str(path.resolve())
         handle.module.to(device)
         return handle
 
@@ -217,7 +219,7 @@ class VlmHandle(Handle):
         folder = (path.resolve() / content["base"]).resolve()
         if not (folder / "handle.json").is_file():
             raise UserError(f"{path}: adapters of the model in {folder}, which is not there. Restore it.")
-        return cls.load(folder)
+        return cls.load(folder).merged()  # adapters may lie on a model that was itself trained with adapters
 
     def _bare(self) -> Self:
         """A handle of the base model without adapters."""
@@ -236,11 +238,21 @@ class VlmHandle(Handle):
                 "model.name: the model to start from has its own weights; remove model.name and architecture."
             )
         if adapters.is_adapted(self.module):
-            raise UserError("model.lora: the model to start from has adapters already. Start from its base model.")
+            return self.merged().adapted(changes)
         twin = copy.copy(self)
         twin._take(settings, self.module, self.processor)
         twin.base, twin.pictures = self.base, self.pictures
         twin._attach(0)
+        return twin
+
+    def merged(self) -> Self:
+        """The same model with its adapters added to the weights they lie on; what is stored on disk stays."""
+        if not adapters.is_adapted(self.module):
+            return self
+        twin = copy.copy(self)
+        settings = self.settings.model_copy(update={"lora": None})
+        twin._take(settings, copy.deepcopy(self.module).merge_and_unload(), self.processor)  # type: ignore[operator]
+        twin.base, twin.pictures = _Base(self._folder), self.pictures
         return twin
 
     def trainable(self, role: str = "default") -> Iterator[tuple[str, nn.Parameter]]:

@@ -36,7 +36,7 @@ def mini_tokenizer() -> Any:
 
 def _scratch(settings: VlmSettings, seed: int) -> tuple[Any, Any]:
     family = settings.name.removeprefix(PREFIX)
-    known = ("llava", *_with_tiny())
+    known = ("llava", "smollm2", *_with_tiny())
     if family not in known:
         raise UserError(f"model.name: {settings.name!r} is unknown. {near_miss(family, known)}")
     # Constructors draw from torch's global generator; it is put back as it was.
@@ -44,13 +44,17 @@ def _scratch(settings: VlmSettings, seed: int) -> tuple[Any, Any]:
         torch.manual_seed(derive(seed, "init"))
         if family == "llava":
             model, processor = _llava(settings.architecture)
-            if settings.pretrained_tower:
-                from .mini_tower import mini_tower
+        elif family == "smollm2":
+            from .smollm2 import smollm2_llava
 
-                tower = model.model.vision_tower
-                tower.load_state_dict(mini_tower(tower.config))
+            model, processor = smollm2_llava(_sizes(settings.architecture)["vision"])
         else:
             model, processor = importlib.import_module(f"{__package__}.families.{family}").tiny(settings.architecture)
+        if settings.pretrained_tower:
+            from .mini_tower import mini_tower
+
+            tower = model.model.vision_tower
+            tower.load_state_dict(mini_tower(tower.config))
     return model.to(_dtype(settings)).eval(), processor
 
 
@@ -82,10 +86,7 @@ def _llava(architecture: dict[str, Any]) -> tuple[Any, Any]:
         LlavaProcessor,
     )
 
-    unknown = set(architecture) - set(LLAVA)
-    if unknown:
-        raise UserError(f"model.architecture.{min(unknown)}: is unknown. {near_miss(min(unknown), LLAVA)}")
-    sizes = merge(LLAVA, architecture)
+    sizes = _sizes(architecture)
     tokenizer = mini_tokenizer()
     ids = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id, "bos_token_id": None}
     config = LlavaConfig(
@@ -102,6 +103,14 @@ def _llava(architecture: dict[str, Any]) -> tuple[Any, Any]:
         vision_feature_select_strategy="default", num_additional_image_tokens=1, image_token="<image>",
     )  # fmt: skip
     return LlavaForConditionalGeneration(config), processor
+
+
+def _sizes(architecture: dict[str, Any]) -> dict[str, Any]:
+    """The small LLaVA's sizes with the user's laid over them."""
+    unknown = set(architecture) - set(LLAVA)
+    if unknown:
+        raise UserError(f"model.architecture.{min(unknown)}: is unknown. {near_miss(min(unknown), LLAVA)}")
+    return merge(LLAVA, architecture)
 
 
 def read_folder(name: str, settings: VlmSettings) -> tuple[Any, Any]:

@@ -191,10 +191,18 @@ def test_settings_that_choose_weights_cannot_be_laid_over_a_model(handle):
         handle.adapted({"name": "scratch/qwen2_vl"})
 
 
-def test_adapters_are_not_put_on_adapters():
-    twice = toy_handle().adapted({"lora": {"r": 2}})
-    with pytest.raises(UserError, match="adapters already"):
-        twice.adapted({"lora": {"r": 4}})
+def test_adapters_on_a_model_trained_with_adapters_lie_on_their_sum(tmp_path, splits):
+    first = adapted(tmp_path)
+    second = VlmHandle.load(tmp_path / "run").adapted({"lora": {"r": 3}})
+    batch = second.collate(splits["forget"].examples[:3])
+    with torch.no_grad():
+        assert torch.allclose(first.score(batch).nll, second.score(batch).nll, atol=1e-4)
+        for _, parameter in second.trainable("adapters"):
+            parameter.add_(0.05)
+        second.save(tmp_path / "second")
+        again = VlmHandle.load(tmp_path / "second")
+        assert torch.equal(second.score(batch).nll, again.score(batch).nll)
+    assert {"adapter.safetensors", "handle.json"} == {file.name for file in (tmp_path / "second").iterdir()}
 
 
 def test_targets_that_match_nothing_are_named():
