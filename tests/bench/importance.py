@@ -1,8 +1,8 @@
 """Squared gradients of single examples, batched against a loop of batches of one, both in this process.
 
 Usage, from the root: python -m tests.bench.importance [--model torchvision/resnet18] [--size 32] [--examples 64]
-The default is ResNet-18, the library's default network, on pictures of 32 px, as the SSD paper's CIFAR experiments
-have them. What a batch saves is the traffic of 11 million weights a picture; on larger pictures the network's own
+The default is ResNet-18, the library's default network, on pictures of 32 px, the size of CIFAR:
+what a batch saves is the traffic of 11 million weights a picture; on larger pictures the network's own
 passes, which both sides need, take a growing share and the ratio falls (try --size 48 and --size 128).
 Prints one line a measure: milliseconds an example (all cores) on both sides, their ratio, and the largest
 difference relative to each tensor's maximum.
