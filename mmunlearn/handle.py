@@ -6,6 +6,7 @@ own, which only its own components use.
 
 import copy
 import hashlib
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -165,3 +166,19 @@ def _bytes(tensor: Tensor) -> bytes:
     if not tensor.numel():
         return b""
     return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+
+
+def read_description(path: Path, modality: str) -> dict[str, Any]:
+    """What a saved model's handle.json says. Raises UserError when the folder holds none, or another kind of model."""
+    file = path / "handle.json"
+    if not file.is_file():
+        raise UserError(f"{path}: is not a saved model (handle.json is missing).")
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        raise UserError(f"{file}: damaged. Make the model again.") from None
+    if not isinstance(content, dict) or not isinstance(content.get("settings", {}), dict):
+        raise UserError(f"{file}: damaged. Make the model again.")
+    if content.get("modality") != modality:
+        raise UserError(f"{path}: holds a {content.get('modality')} model, not a {modality} one.")
+    return content

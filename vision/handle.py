@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from mmunlearn.data import Example
 from mmunlearn.errors import UserError
-from mmunlearn.handle import Batch, Decoding, Family, Handle, Response, Scored, View
+from mmunlearn.handle import Batch, Decoding, Family, Handle, Response, Scored, View, read_description
 from mmunlearn.settings import Settings, build, plain
 
 from .augment import Augmentation, augment, draws
@@ -142,18 +142,8 @@ class VisionHandle(Handle):
     @classmethod
     def load(cls, path: Path, device: torch.device | str = "cpu") -> Self:
         """Read what `save` wrote."""
-        file = path / "handle.json"
-        if not file.is_file():
-            raise UserError(f"{path}: is not a saved model (handle.json is missing).")
-        try:
-            content = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError:
-            raise UserError(f"{file}: damaged. Make the model again.") from None
-        if not isinstance(content, dict) or not isinstance(content.get("settings", {}), dict):
-            raise UserError(f"{file}: damaged. Make the model again.")
-        if content.get("modality") != cls.modality:
-            raise UserError(f"{path}: holds a {content.get('modality')} model, not a vision one.")
-        handle = cls(build(ClassifierSettings, content.get("settings", {}), str(file)))
+        content = read_description(path, cls.modality)
+        handle = cls(build(ClassifierSettings, content.get("settings", {}), str(path / "handle.json")))
         load_weights(handle.module, read_weights(path / "weights.safetensors"), path)
         handle.module.to(device)
         return handle

@@ -17,7 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from mmunlearn.data import Example
 from mmunlearn.errors import UserError
-from mmunlearn.handle import Batch, Decoding, Handle, Response, Scored, View, weights_digest
+from mmunlearn.handle import Batch, Decoding, Handle, Response, Scored, View, read_description, weights_digest
 from mmunlearn.settings import build, merge, plain
 from mmunlearn.token_stats import LogitForm, TokenStats, token_logprobs, token_stats
 
@@ -192,7 +192,7 @@ class VlmHandle(Handle):
     @classmethod
     def load(cls, path: Path, device: torch.device | str = "cpu") -> Self:
         """Read what `save` wrote; adapters need their base model, unchanged. Raises UserError where they differ."""
-        content = _description(path, cls.modality)
+        content = read_description(path, cls.modality)
         settings = build(VlmSettings, content.get("settings", {}), str(path / "handle.json"))
         handle = cls.__new__(cls)
         if "base_digest" not in content:
@@ -530,21 +530,6 @@ def _asked(example: Example) -> dict[str, Any]:
     if isinstance(example.target, str):
         row["target"] = example.target
     return row
-
-
-def _description(path: Path, modality: str) -> dict[str, Any]:
-    file = path / "handle.json"
-    if not file.is_file():
-        raise UserError(f"{path}: is not a saved model (handle.json is missing).")
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError:
-        raise UserError(f"{file}: damaged. Make the model again.") from None
-    if not isinstance(content, dict) or not isinstance(content.get("settings", {}), dict):
-        raise UserError(f"{file}: damaged. Make the model again.")
-    if content.get("modality") != modality:
-        raise UserError(f"{path}: holds a {content.get('modality')} model, not a {modality} one.")
-    return content
 
 
 def _without_weights(settings: VlmSettings) -> dict[str, Any]:
