@@ -51,6 +51,7 @@ def smollm2_llava(vision: dict[str, Any]) -> tuple[Any, Any]:
     pictures = CLIPImageProcessor(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
     processor = LlavaProcessor(
         image_processor=pictures, tokenizer=tokenizer, patch_size=vision["patch_size"],
-        vision_feature_select_strategy="default", num_additional_image_tokens=1, image_token=IMAGE, chat_template=TEMPLATE,
+        vision_feature_select_strategy="default", num_additional_image_tokens=1, image_token=IMAGE,
+        chat_template=TEMPLATE,
     )  # fmt: skip
     return model, processor

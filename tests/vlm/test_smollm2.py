@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmunlearn.vlm.handle import VlmHandle
+from mmunlearn.vlm.toy import toy_splits
 
 from mmunlearn.data import Example
 from mmunlearn.errors import UserError
 from mmunlearn.handle import Decoding
-from mmunlearn.vlm.handle import VlmHandle
-from mmunlearn.vlm.toy import toy_splits
 
 SETTINGS = {
     "name": "scratch/smollm2", "tower": "frozen", "pretrained_tower": False,
