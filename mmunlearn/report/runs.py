@@ -33,6 +33,11 @@ class Finished:
     def seed(self) -> int:
         return self.results["seed"]
 
+    @property
+    def request(self) -> str:
+        """The run's request; empty where the table has none, or before any."""
+        return self.results.get("request", "")
+
     @cached_property
     def manifest(self) -> dict[str, Any]:
         """Versions and hashes; empty when the file is missing."""
