@@ -13,12 +13,12 @@ import torch
 from pydantic import Field
 
 from mmunlearn import registry
+from mmunlearn.acceleration import accelerator, on_cpu
 from mmunlearn.atomic import new_folder, write_json
 from mmunlearn.benchmark import Benchmark, resolve_root
 from mmunlearn.borrowed_targets import borrowed
 from mmunlearn.cards import Card, Edition, EvaluationPlan
 from mmunlearn.data import Split
-from mmunlearn.engine import accelerator, on_cpu
 from mmunlearn.errors import UserError
 from mmunlearn.evaluate import Comparison, Place, reduce, respond
 from mmunlearn.flags import flags_of

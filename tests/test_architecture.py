@@ -39,7 +39,7 @@ LAYERS = [
     },
     {"token_signals", "signals", "intervals", "roc", "divergence", "chat"},
     {"bank"},
-    {"run", "engine", "forget_updates", "objective"},
+    {"run", "acceleration", "engine", "forget_updates", "objective"},
     {"methods", "attacks", "judges", "metrics"},
     {
         "borrowed_targets",
