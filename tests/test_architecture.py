@@ -20,7 +20,7 @@ CARDS = "mmunlearn.cards"
 LAYERS = [
     {"errors"},
     {"seeds", "settings", "records", "responses", "registry", "assets", "atomic", "cache", "rasterise"},
-    {"cards", "tables", "data", "order", "benchmark", "mini", "mini_folder", "avatars"},
+    {"card_tables", "cards", "tables", "data", "order", "benchmark", "mini", "mini_folder", "avatars"},
     {
         "handle",
         "modalities",

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mmunlearn import registry
-from mmunlearn.cards import Card, Column
+from mmunlearn.card_tables import Column
+from mmunlearn.cards import Card
 from mmunlearn.errors import UserError
 from mmunlearn.report.findings import findings
 from mmunlearn.report.table import ANCHORS, BEYOND, COLLAPSE, NOOP, Table, flags_of, nearest, value_of
