@@ -1,0 +1,1 @@
+"""Text-to-image diffusion models: handles, sampler, methods, UnlearnCanvas and its evaluation."""
