@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field
 
@@ -10,7 +10,7 @@ from pydantic import Field
 from mmunlearn import rasterise  # noqa: F401
 from mmunlearn.avatars import jpeg  # noqa: F401
 from mmunlearn.benchmark import Benchmark, check_counts
-from mmunlearn.cards import Edition
+from mmunlearn.cards import Edition, EvaluationPlan
 from mmunlearn.data import Example, Role, Split
 from mmunlearn.errors import UserError
 from mmunlearn.settings import Settings
@@ -19,7 +19,7 @@ from ..canvas.answers import answer_set
 from ..canvas.files import ALLOW, Canvas, Picture, read_canvas
 from ..canvas.names import PHOTOS, SEEDS, Names, names_of
 from ..canvas.prompts import PHOTO, prompt, style_words
-from ..canvas.requests import Concept, Request, Surrogate, any_holds, concepts
+from ..canvas.requests import Concept, Kind, Request, Surrogate, any_holds, concepts
 from ..emoji import book, pictures, writer  # noqa: F401
 
 Wording = Literal["benchmark", "trained", "diffusers", "readme", "underscores"]
@@ -28,10 +28,10 @@ CHANGES_COUNTS = ("gone", "seeds", "few", "photos", "further", "subset", "check_
 
 
 class Subset(Settings):
-    """The first styles and objects of the lists (Seed_Images apart, which stays); None: all."""
+    """Styles and objects to take: the first so many of the lists, or those named (Seed_Images stays); None: all."""
 
-    styles: int | None = Field(None, ge=1)
-    objects: int | None = Field(None, ge=2)
+    styles: Annotated[int, Field(ge=1)] | Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    objects: Annotated[int, Field(ge=2)] | Annotated[tuple[str, ...], Field(min_length=2)] | None = None
 
 
 class Unlearncanvas(Benchmark):
@@ -77,6 +77,7 @@ class Unlearncanvas(Benchmark):
     }  # fmt: skip
     tiny = {"styles": 3, "objects": 4, "pictures": 4, "size_px": 32}
     tiny_settings = {"seeds": [188]}
+    tiny_decoding = {"steps": 2}
 
     def splits(self, root: Path, edition: Edition) -> Mapping[str, Split]:
         """Splits for the request; ids are "unlearncanvas/<theme>/<object>/<number>" for pictures."""
@@ -84,8 +85,9 @@ class Unlearncanvas(Benchmark):
         wanted, gone = self.requested(canvas.names)
         parts = _divided(canvas, photos=self.config.photos)
         held = {name: [p for p in part if not any_holds(gone, p.style, p.object)] for name, part in parts.items()}
-        forget = [p for p in held["train"] if any_holds(wanted, p.style, p.object)]
-        retain = [p for p in held["train"] if not any_holds(wanted, p.style, p.object)]
+        shown = dict(zip(held["train"], self._shown(held["train"]), strict=True))  # shared by the splits
+        forget = [p for p in shown if any_holds(wanted, p.style, p.object)]
+        retain = [p for p in shown if not any_holds(wanted, p.style, p.object)]
         if not forget or not retain:
             what = " and ".join(concept.title for concept in wanted)
             raise UserError(f"{root}: forgetting {what} leaves no pictures to {'keep' if forget else 'forget'}.")
@@ -94,13 +96,13 @@ class Unlearncanvas(Benchmark):
         seeds = self._seeds(edition)
         form = self.config.prompts or ("benchmark" if edition == "full" else "trained")
         groups: dict[str, tuple[Role, Sequence[Example]]] = {
-            "forget": (Role.FORGET, self._shown(forget)),
-            "retain": (Role.RETAIN, self._shown(retain)),
-            "train": (Role.TRAIN, self._shown(held["train"])),
+            "forget": (Role.FORGET, [shown[p] for p in forget]),
+            "retain": (Role.RETAIN, [shown[p] for p in retain]),
+            "train": (Role.TRAIN, list(shown.values())),
             "test": (Role.HOLDOUT, self._shown(held["test"])),
             "unseen": (Role.UNSEEN, self._shown(held["unseen"])),
-            "few": (Role.FORGET, self._shown(p for p in forget if p.number in first and p.style != PHOTOS)),
-            "photos": (Role.RETAIN, self._shown(p for p in retain if p.style == PHOTOS)),
+            "few": (Role.FORGET, [shown[p] for p in forget if p.number in first and p.style != PHOTOS]),
+            "photos": (Role.RETAIN, [shown[p] for p in retain if p.style == PHOTOS]),
             "concept": (Role.FORGET, [e for concept in wanted for e in self._named(concept, grid)]),
             "anchor": (Role.RETAIN, [self._said(*cell) for cell in grid if not any_holds(wanted, *cell)]),
             "answers": (Role.UTILITY, answer_set(canvas.names, seeds, form)),
@@ -147,6 +149,13 @@ class Unlearncanvas(Benchmark):
             sizes = {name: len(split) for name, split in found.items()}
             kind = self.config.request.kind if self.config.request else "style"
             check_counts(self.card, sizes, kind, dict.fromkeys(sizes, root), ALLOW)
+
+    def plans(self, table: str) -> tuple[EvaluationPlan, ...]:
+        """The card's evaluations of the answer set that fit the kind of the request: style, object, pair or sequence
+        by the name of the evaluation, sequential for any; none of these for a model that nothing was asked of."""
+        kind = self.config.request.kind if self.config.request else None
+        others = set(get_args(Kind)) - {kind} | (set() if kind else {"sequential"})
+        return tuple(plan for plan in super().plans(table) if plan.name not in others)
 
     # ---- examples -------------------------------------------------------------------------------------------------
     def _shown(self, chosen: Iterable[Picture]) -> list[Example]:
