@@ -73,12 +73,16 @@ class Scored(NamedTuple):
 
 @dataclass(frozen=True)
 class Decoding:
-    """How responses are made. Classifiers ignore the text fields; `fields` are kept verbatim for a sibling's use."""
+    """How responses are made. Classifiers ignore the text fields; `fields` are kept verbatim for a sibling's use.
+
+    folder: where a model that answers with pictures puts them (None: it cannot); it does not decide what they show.
+    """
 
     batch_size: int = 256
     max_new_tokens: int = 64
     temperature: float = 0.0
     fields: Mapping[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
 
 
 @dataclass(frozen=True)
