@@ -93,7 +93,9 @@ def _row(name: str, runs: Sequence[Results], plan: CardTable | None, edition: st
 def _cell(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     values = [part["value"] for part in parts if _is_number(part["value"])]
     errors = [part["stderr"] for part in parts if _is_number(part.get("stderr"))]
+    notes = list(dict.fromkeys(part["note"] for part in parts if part.get("note")))
     return {
+        **({"note": "; ".join(notes)} if notes else {}),
         "value": _mean(values),
         "std": statistics.stdev(values) if len(values) > 1 else None,
         "n": min((part["n"] for part in parts), default=0),

@@ -1,0 +1,1 @@
+"""Text-to-image diffusion models that forget: handle over diffusers pipelines, sampler, benchmarks, methods, metrics."""
