@@ -6,6 +6,7 @@ settings; every number has a `from`.
 
 import copy
 import os
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +18,7 @@ from mmunlearn.errors import UserError, near_miss
 from mmunlearn.settings import Settings, build, merge, read_yaml
 
 Edition = Literal["mini", "full"]
+REQUEST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 
 class Source(Settings):
@@ -156,6 +158,10 @@ class Table(Settings):
     overrides: by row, laid over the row's settings for this table (`method` in the full edition, `mini` in the mini
     edition, `presets` in both). model: laid over the full edition's model. compare: cells by which rows are compared
     with the retrained model.
+
+    requests: what is asked to be forgotten, by name: settings of the benchmark laid over the table's, one run of every
+    row each. sequential: the requests come one after another, each starting from the checkpoint of the one before.
+    request_rows: a row of the printed table for every row and request (`<row>@<request>`) instead of their mean.
     """
 
     title: str
@@ -167,7 +173,27 @@ class Table(Settings):
     overrides: dict[str, RowSettings] = Field(default_factory=dict)
     model: dict[str, Any] = Field(default_factory=dict)
     compare: tuple[str, ...] = ()
+    requests: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    sequential: bool = False
+    request_rows: bool = False
     notes: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _requests_named(self) -> Self:
+        for option in ("sequential", "request_rows"):
+            if getattr(self, option) and not self.requests:
+                raise ValueError(f"{option} is set and there are no requests")
+        for name, settings in self.requests.items():
+            if not REQUEST_NAME.fullmatch(name):
+                raise ValueError(f"request {name!r} becomes part of a folder's name: letters, digits and . _ + - only")
+            if not settings or "name" in settings:
+                raise ValueError(f"request {name!r} holds settings of the benchmark other than its name")
+        return self
+
+    def names(self) -> tuple[str, ...]:
+        """Names of the rows that the printed table may have: those of `request_rows` too."""
+        apart = [f"{row}@{request}" for row in self.rows for request in self.requests] if self.request_rows else []
+        return (*self.rows, *apart)
 
 
 class Weights(Settings):
@@ -231,7 +257,7 @@ class Card(Settings):
     """A benchmark card; see the module docstring."""
 
     name: str
-    modality: Literal["vision", "vlm", "diffusion"]
+    modality: Literal["vision", "vlm", "diffusion", "tiny"]
     version: int
     title: str
     paper: str
@@ -256,6 +282,8 @@ class Card(Settings):
             raise ValueError(f"table {self.table!r} is not among tables ({', '.join(self.tables)})")
         for name, table in self.tables.items():
             for row in table.rows:
+                if table.requests and "@" in row:
+                    raise ValueError(f"tables.{name}.rows: {row!r} has an @, which stands before a request's name")
                 if row not in self.rows:
                     raise ValueError(f"tables.{name}.rows: {row!r} has no entry under rows")
             for needed in ("original", "retrain"):
@@ -291,6 +319,19 @@ class Card(Settings):
         if name not in self.tables:
             raise UserError(f"{self.name} has no table {name!r}. {near_miss(name, self.tables)}")
         return name
+
+    def asked(self, table: str, request: str | None) -> dict[str, Any]:
+        """Settings of the benchmark for a table and one of its requests (None: none); UserError with near misses."""
+        entry = self.tables[table]
+        if request is None:
+            return dict(entry.benchmark)
+        if not entry.requests:
+            raise UserError(f"{self.name}: table {table!r} has no requests, so there is no {request!r}.")
+        if request not in entry.requests:
+            raise UserError(
+                f"{self.name}: table {table!r} has no request {request!r}. {near_miss(request, entry.requests)}"
+            )
+        return merge(entry.benchmark, entry.requests[request])
 
     def plans(self, table: str) -> tuple[EvaluationPlan, ...]:
         """Evaluations of a table."""
@@ -340,7 +381,7 @@ def _check_table(name: str, table: Table) -> None:
         return
     known = {column.cell for column in table.columns}
     for row, cells in table.paper.cells.items():
-        if row not in table.rows:
+        if row not in table.names():
             raise ValueError(f"tables.{name}.paper.cells: {row!r} is not among the table's rows")
         for cell in cells:
             if cell not in known:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from mmunlearn.data import Example
 from mmunlearn.errors import UserError
+from mmunlearn.settings import plain
 
 Family = Literal["categorical", "bernoulli"]
 
@@ -73,17 +74,25 @@ class Scored(NamedTuple):
 
 @dataclass(frozen=True)
 class Decoding:
-    """How responses are made. Classifiers ignore the text fields; `fields` are kept verbatim for a sibling's use."""
+    """How responses are made. Classifiers ignore the text fields; `fields` are kept verbatim for a sibling's use.
+
+    folder: where a model that answers with pictures puts them (None: it cannot); it does not decide what they show.
+    """
 
     batch_size: int = 256
     max_new_tokens: int = 64
     temperature: float = 0.0
     fields: Mapping[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
 
 
 @dataclass(frozen=True)
 class Response:
-    """What the model answered for one example; `fields` are JSON-able (numbers, text, lists of numbers)."""
+    """What the model answered for one example; `fields` are JSON-able (numbers, text, lists of numbers).
+
+    A picture is a file in `Decoding.folder`, written atomically and used again when it is there already: `image` is its
+    name and `image_hash` the hash of its content.
+    """
 
     id: str
     fields: Mapping[str, Any]
@@ -126,6 +135,11 @@ class Handle(ABC):
     @abstractmethod
     def load(cls, path: Path, device: torch.device | str = "cpu") -> Self:
         """Read what `save` wrote. Raises UserError when the folder holds another kind of model."""
+
+    def beside_weights(self) -> Any:
+        """JSON-able content that decides the responses beside the weights: with equal weights and equal content two
+        models answer alike. None where that cannot be said (a guard at inference), so that nothing is shared."""
+        return plain(self.settings) if getattr(self, "guard", None) is None else None
 
     @property
     def device(self) -> torch.device:

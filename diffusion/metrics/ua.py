@@ -36,7 +36,7 @@ class Ua(Metric):
             return NOTHING
         gone = last_concepts(sight, self.config, self.name())
         parts = [concept_share(found, concept) for concept in gone]
-        return with_untagged(mean_share(parts, note=f"of {_named(gone)}", forgotten=True), found)
+        return with_untagged(mean_share(parts, forgotten=True), found)
 
 
 def concept_share(found: Answers, concept: Concept) -> Share:
@@ -47,7 +47,3 @@ def concept_share(found: Answers, concept: Concept) -> Share:
     if concept.object is not None:
         right &= found.right("object")
     return share(found, right, concept.shown(found.style, found.object))
-
-
-def _named(gone: tuple[Concept, ...]) -> str:
-    return ", ".join("/".join(filter(None, (concept.style, concept.object))) for concept in gone)
