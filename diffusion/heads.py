@@ -104,7 +104,7 @@ def identity(settings: HeadsSettings) -> str:
     if settings.style_weights or settings.object_weights or settings.folder:
         files = [settings.style_weights, settings.object_weights]
         files += [str(Path(settings.folder) / NAME)] if settings.folder else []
-        return digest([settings.network, *(_file_digest(file, *_stat(file)) for file in files if file)])
+        return digest([settings.network, *(file_digest(file) for file in files if file)])
     root = data_root(settings)
     return digest([_data_digest(root), _recipe(settings).model_dump(), code_digest(Recipe)])
 
@@ -227,11 +227,16 @@ def summary(facts: dict[str, Any]) -> str:
     )
 
 
+def file_digest(file: str) -> str:
+    """Hash of a file's content; read again only when its time or length has changed."""
+    return _file_digest(file, *_stat(file))
+
+
 def _stat(file: str) -> tuple[int, int]:
     try:
         facts = Path(file).stat()
     except OSError:
-        raise UserError(f"{file}: no such file of heads. Correct the judge's settings.") from None
+        raise UserError(f"{file}: no such file of weights. Correct the settings.") from None
     return facts.st_mtime_ns, facts.st_size
 
 

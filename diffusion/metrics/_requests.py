@@ -54,15 +54,13 @@ def folded(name: object) -> str:
 
 
 def last_concepts(sight: Sight, config: RequestSettings, metric: str) -> tuple[Concept, ...]:
-    """Concepts of the request that the metric is about (a sequence is forgotten together and has several)."""
+    """Concepts of the request that the metric is about (a sequence is forgotten together and has several); none where
+    the model has been through no request, as an original has not."""
     if config.request:
         return concepts(config.request, sight, metric)
     if sight.requests and sight.requests[-1].get("request"):
         return concepts(sight.requests[-1]["request"], sight, metric)
-    raise UserError(
-        f"metric {metric}: nothing says what was to be forgotten. Give benchmark.request, or the metric's "
-        "request: {kind: style, name: Van_Gogh}."
-    )
+    return ()
 
 
 def all_concepts(sight: Sight, asked: tuple[Mapping[str, Any], ...], metric: str) -> tuple[Concept, ...]:

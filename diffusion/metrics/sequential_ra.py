@@ -5,7 +5,6 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from mmunlearn.errors import UserError
 from mmunlearn.metrics.base import NOTHING, Metric, Sight, Value
 from mmunlearn.settings import Settings
 
@@ -48,10 +47,8 @@ class SequentialRa(Metric):
         if found is None:
             return NOTHING
         gone = all_concepts(sight, self.config.requests, self.name())
-        if not gone:
-            raise UserError(f"metric {self.name()}: the run has been through no request. Give `requests`.")
         about = self.config.about or len(gone)
-        if about > len(gone):
+        if not gone or about > len(gone):
             return NOTHING
         out = gone[:about] if self.config.reading == "saeuron" else gone
         styles = kept_styles(found.style, out, exclude_seed_images=self.config.exclude_seed_images)

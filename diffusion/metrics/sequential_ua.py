@@ -4,7 +4,6 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from mmunlearn.errors import UserError
 from mmunlearn.metrics.base import NOTHING, Metric, Sight, Value
 from mmunlearn.settings import Settings
 
@@ -45,15 +44,13 @@ class SequentialUa(Metric):
     check_settings = {"requests": [{"kind": "style", "name": "Dots"}, {"kind": "object", "name": "Disc"}]}
 
     def reduce(self, sight: Sight) -> Value:
-        """n: pictures of the requests counted; 0 where `about` lies ahead of the run's step."""
+        """n: pictures of the requests counted; 0 where `about` lies ahead of the run's step or nothing was asked."""
         found = graded(sight)
         if found is None:
             return NOTHING
         gone = all_concepts(sight, self.config.requests, self.name())
-        if not gone:
-            raise UserError(f"metric {self.name()}: the run has been through no request. Give `requests`.")
         about = self.config.about or len(gone)
-        if about > len(gone):
+        if not gone or about > len(gone):
             return NOTHING
         chosen = {"all": gone, "each": gone[about - 1 : about], "first": gone[:about]}[self.config.reading]
         parts = [concept_share(found, concept) for concept in chosen]
