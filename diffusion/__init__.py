@@ -1,1 +1,1 @@
-"""Text-to-image diffusion models that forget: handle over diffusers pipelines, sampler, benchmarks, methods, metrics."""
+"""Text-to-image diffusion models: handles, sampler, methods, UnlearnCanvas and its evaluation."""

@@ -8,6 +8,7 @@ import copy
 import os
 import re
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -120,17 +121,20 @@ class Column(Settings):
 class RowSettings(Settings):
     """Settings of a row's method and where each of them comes from.
 
-    method: of the full edition. mini: laid over them for the mini edition. presets: laid over by --preset, in both.
+    method: of the full edition. requests: laid over them, in both editions, for the table's requests whose name fits
+    the pattern ("object_*"). mini: laid over them for the mini edition. presets: laid over by --preset, in both.
     """
 
     method: dict[str, Any] = Field(default_factory=dict)
     from_: dict[str, str] = Field(alias="from")
+    requests: dict[str, dict[str, Any]] = Field(default_factory=dict)
     mini: dict[str, Any] = Field(default_factory=dict)
     presets: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _sourced(self) -> Self:
-        keys = {key for part in (self.method, *self.presets.values()) for key in part} - {"name"}
+        parts = (self.method, *self.requests.values(), *self.presets.values())
+        keys = {key for part in parts for key in part} - {"name"}
         missing = sorted(keys - set(self.from_))
         if missing and "*" not in self.from_:
             raise ValueError(f"no `from` for {', '.join(missing)}")
@@ -160,8 +164,9 @@ class Table(Settings):
     with the retrained model.
 
     requests: what is asked to be forgotten, by name: settings of the benchmark laid over the table's, one run of every
-    row each. sequential: the requests come one after another, each starting from the checkpoint of the one before.
-    request_rows: a row of the printed table for every row and request (`<row>@<request>`) instead of their mean.
+    row each. request_editions: which of them an edition runs (all, where it is not named). sequential: the requests
+    come one after another, each starting from the checkpoint of the one before. request_rows: a row of the printed
+    table for every row and request (`<row>@<request>`) instead of their mean.
     """
 
     title: str
@@ -174,6 +179,7 @@ class Table(Settings):
     model: dict[str, Any] = Field(default_factory=dict)
     compare: tuple[str, ...] = ()
     requests: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    request_editions: dict[Edition, tuple[str, ...]] = Field(default_factory=dict)
     sequential: bool = False
     request_rows: bool = False
     notes: tuple[str, ...] = ()
@@ -188,12 +194,38 @@ class Table(Settings):
                 raise ValueError(f"request {name!r} becomes part of a folder's name: letters, digits and . _ + - only")
             if not settings or "name" in settings:
                 raise ValueError(f"request {name!r} holds settings of the benchmark other than its name")
+        for edition, names in self.request_editions.items():
+            for name in names:
+                if name not in self.requests:
+                    raise ValueError(f"request_editions.{edition}: {name!r} is not among the requests")
         return self
+
+    def requests_of(self, edition: Edition) -> tuple[str, ...]:
+        """Names of the requests that an edition runs, in the order of the card."""
+        chosen = self.request_editions.get(edition, tuple(self.requests))
+        return tuple(name for name in self.requests if name in chosen)
 
     def names(self) -> tuple[str, ...]:
         """Names of the rows that the printed table may have: those of `request_rows` too."""
         apart = [f"{row}@{request}" for row in self.rows for request in self.requests] if self.request_rows else []
         return (*self.rows, *apart)
+
+
+class Published(Settings):
+    """A published table that this suite does not make: other methods, another task. Printed with the card."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: dict[str, tuple[float | None, ...]]
+    from_: str = Field(alias="from")
+    notes: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _rectangular(self) -> Self:
+        for name, cells in self.rows.items():
+            if len(cells) != len(self.columns):
+                raise ValueError(f"row {name!r} has {len(cells)} cells for {len(self.columns)} columns")
+        return self
 
 
 class Weights(Settings):
@@ -271,6 +303,7 @@ class Card(Settings):
     evaluations: tuple[EvaluationPlan, ...]
     table: str  # the default table
     tables: dict[str, Table]
+    published: dict[str, Published] = Field(default_factory=dict)
     rows: dict[str, Row]
     presets: dict[str, str] = Field(default_factory=dict)  # name -> what it does
     findings: tuple[Annotated[Hidden | Collapsed, Field(discriminator="kind")], ...] = ()
@@ -337,9 +370,11 @@ class Card(Settings):
         """Evaluations of a table."""
         return (*self.evaluations, *self.tables[table].evaluations)
 
-    def method(self, row: str, table: str, edition: Edition, preset: str | None = None) -> dict[str, Any]:
-        """Method settings of a row: the recipe for original and retrained model, then the row's own and the table's
-        (of the edition), then the preset's."""
+    def method(
+        self, row: str, table: str, edition: Edition, preset: str | None = None, request: str | None = None
+    ) -> dict[str, Any]:
+        """Method settings of a row: the recipe for original and retrained model, then the row's own, the request's and
+        the table's (of the edition), then the preset's."""
         if row not in self.rows:
             raise UserError(f"{self.name} has no row {row!r}. {near_miss(row, self.rows)}")
         if preset is not None and preset not in self.presets:
@@ -350,7 +385,9 @@ class Card(Settings):
         layers = [entry.method]
         if edition == "full":
             layers += [part.method for part in parts[1:]]
-        else:
+        for part in parts:
+            layers += [over for pattern, over in part.requests.items() if fnmatchcase(request or "", pattern)]
+        if edition == "mini":
             layers += [part.mini for part in parts]
         if preset is not None:
             layers += [part.presets.get(preset, {}) for part in parts]

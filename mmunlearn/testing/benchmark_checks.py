@@ -4,6 +4,7 @@
 edition) and reads it in every variant that the class states.
 """
 
+import fnmatch
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -113,17 +114,27 @@ def _unknown_size(cls: type[Benchmark]) -> None:
 
 
 def _rows(cls: type[Benchmark]) -> None:
-    """Every row of every table constructs its method, for both editions, with each preset and without."""
+    """Every row of every table constructs its method, for both editions, with each preset and without, and for the
+    first request that a pattern of the row fits; every request is one that the benchmark takes."""
     card = cls().card
     for table in card.tables:
         benchmark = cls({**card.tables[table].benchmark})
+        for request in card.tables[table].requests:
+            cls(card.asked(table, request))
         for edition in EDITIONS:
             assert benchmark.model(edition) | card.model(table, edition)
             for preset in (None, *card.presets):
                 for row in card.rows:
-                    settings = card.method(row, table, edition, preset)
-                    name = settings.pop("name")
-                    registry.load("methods", name, card.modality)(settings)
+                    for request in _differing(card, table, row):
+                        settings = card.method(row, table, edition, preset, request)
+                        name = settings.pop("name")
+                        registry.load("methods", name, card.modality)(settings)
+
+
+def _differing(card: Card, table: str, row: str) -> list[str | None]:
+    """No request, and for each pattern of the row the first request that it fits."""
+    first = (fnmatch.filter(card.tables[table].requests, pattern)[:1] for pattern in card.rows[row].requests)
+    return [None, *(name for names in first for name in names)]
 
 
 def _tables(cls: type[Benchmark]) -> None:
