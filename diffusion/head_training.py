@@ -29,7 +29,8 @@ class Recipe(Settings):
     """Our recipe: the published classifiers came without one (diffusion 1.3).
 
     network: "mini" or "timm/<name>". weights: local file that a timm trunk starts from. size_px: 0 for the pictures'
-    own size, at most 64 ("mini"), or the network's. held_out_frac: share of each style and object that is held out.
+    own size, at most 64 ("mini"), or the network's. held_out: last pictures of each style and object that are never
+    trained on (19 and 20 of 20; at most half of the others).
     """
 
     network: str = "mini"
@@ -40,7 +41,7 @@ class Recipe(Settings):
     rate: float = Field(3e-3, gt=0)
     weight_decay: float = Field(0.02, ge=0)
     smoothing: float = Field(0.05, ge=0, lt=1)
-    held_out_frac: float = Field(0.1, ge=0, lt=1)
+    held_out: int = Field(2, ge=0)
     seed: int = 0
 
 
@@ -72,21 +73,21 @@ def load(pictures: Sequence[Picture], names: Names, recipe: Recipe) -> Data:
         decode_all([picture.image for picture in pictures], size_px),
         torch.tensor([names.themes.index(picture.style) for picture in pictures]),
         torch.tensor([names.objects.index(picture.object) for picture in pictures]),
-        held_in(pictures, recipe.held_out_frac),
+        held_in(pictures, recipe.held_out),
         names,
     )
 
 
-def held_in(pictures: Sequence[Picture], held_out_frac: float) -> np.ndarray:
-    """Which pictures are trained on: all but the last `held_out_frac` (at least one of two or more) of each style and
-    object, by number. (n,) bool."""
+def held_in(pictures: Sequence[Picture], held_out: int) -> np.ndarray:
+    """Which pictures are trained on: all but the last `held_out` of each style and object, by number; of fewer than
+    five pictures (n - 1) // 2 are held out. (n,) bool."""
     cells: dict[tuple[str, str], list[int]] = {}
     for place, picture in enumerate(pictures):
         cells.setdefault((picture.style, picture.object), []).append(place)
     keep = np.ones(len(pictures), dtype=bool)
     for places in cells.values():
         ordered = sorted(places, key=lambda place: pictures[place].number)
-        count = max(1, round(held_out_frac * len(ordered))) if held_out_frac and len(ordered) > 1 else 0
+        count = min(held_out, (len(ordered) - 1) // 2)
         keep[ordered[len(ordered) - count :]] = False
     return keep
 

@@ -3,7 +3,7 @@
     python -m mmunlearn.diffusion.heads --root DATA --out heads [--network timm/vit_large_patch16_224.augreg_in21k]
 
 trains both heads on a folder {style}/{object}/{i}.jpg and says how often they are right on the held-out pictures (the
-last tenth of each style and object: 19 and 20 of 20). The judge style_object and the FID flavour `mini` use them.
+last two of each style and object: 19 and 20 of 20). The judge style_object and the FID flavour `mini` use them.
 """
 
 import json

@@ -28,11 +28,13 @@ class Decoded(NamedTuple):
 class PictureTable:
     """Decoded pictures of one size, the latest ones kept in memory; found again by path, time and length of the file.
 
-    Resize as torchvision's `Resize((size, size))` on PIL images: bilinear with antialiasing, not keeping the aspect.
+    Resize as torchvision's `Resize((size, size))` on PIL images: bilinear (or bicubic) with antialiasing, not keeping
+    the aspect.
     """
 
-    def __init__(self, size_px: int, kept_bytes: int = KEPT_BYTES):
+    def __init__(self, size_px: int, *, bicubic: bool = False, kept_bytes: int = KEPT_BYTES):
         self.size_px = size_px
+        self.bicubic = bicubic
         self.kept = max(1, kept_bytes // (3 * size_px * size_px))
         self._pictures: OrderedDict[object, np.ndarray] = OrderedDict()
 
@@ -64,18 +66,19 @@ class PictureTable:
 
     def _decode(self, path: Path) -> np.ndarray | str:
         try:
-            return decode(ImageRef(path=path), self.size_px)
+            return decode(ImageRef(path=path), self.size_px, bicubic=self.bicubic)
         except UserError as error:
             return str(error)
 
 
-def decode(ref: ImageRef, size_px: int) -> UInt8[np.ndarray, "3 size size"]:
+def decode(ref: ImageRef, size_px: int, *, bicubic: bool = False) -> UInt8[np.ndarray, "3 size size"]:
     """One picture as uint8, resized where it has another size. Raises UserError for what is no readable picture."""
     from PIL import Image
 
     image = ref.open()
     if image.size != (size_px, size_px):
-        image = image.resize((size_px, size_px), Image.Resampling.BILINEAR)
+        how = Image.Resampling.BICUBIC if bicubic else Image.Resampling.BILINEAR
+        image = image.resize((size_px, size_px), how)
     return np.asarray(image, dtype=np.uint8).transpose(2, 0, 1).copy()
 
 

@@ -29,6 +29,8 @@ class Value(NamedTuple):
     note: str = ""
 
 
+CLIP_WEIGHTS = "weights of a CLIP model"  # marks a setting that the contract's checks fill with a tiny one
+
 NOTHING = Value(math.nan, 0)
 
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from mmunlearn.bank import BANK, Bank
 from mmunlearn.data import PICTURES
-from mmunlearn.metrics.base import Metric, Sight, Value
+from mmunlearn.metrics.base import CLIP_WEIGHTS, Metric, Sight, Value
 from mmunlearn.records import Rows, Shard, read_rows
 from mmunlearn.seeds import generator
 from mmunlearn.signals import answers, of_logits
@@ -29,6 +29,7 @@ from mmunlearn.testing.check import Check
 from mmunlearn.testing.picture_rows import picture_rows
 from mmunlearn.testing.picture_world import world
 from mmunlearn.testing.text_rows import text_rows
+from mmunlearn.testing.tiny_clip import tiny_clip
 
 N = 60  # rows a split
 CLASSES = 3
@@ -126,6 +127,8 @@ def _metric(component: type[Metric], sight: Sight) -> Iterator[Metric]:
     fields = component.Config.model_fields.items()
     wanted = [name for name, field in fields if BANK in field.metadata]
     given = {name: str(world()) for name, field in fields if PICTURES in field.metadata}
+    if any(CLIP_WEIGHTS in field.metadata for _, field in fields):
+        given |= {name: str(path) for name, path in tiny_clip()._asdict().items()}
     given |= component.check_settings
     if not wanted:
         yield component(given)

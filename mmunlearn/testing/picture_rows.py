@@ -3,7 +3,7 @@
 from typing import Any
 
 from mmunlearn.seeds import generator
-from mmunlearn.testing.picture_world import NUMBERS, OBJECTS, STYLES, picture_path
+from mmunlearn.testing.picture_world import NUMBERS, OBJECTS, STYLES, caption, picture_path
 
 
 def picture_rows(name: str, strength: float, seed: int, n: int, *, noise: float = 1.0) -> list[dict[str, Any]]:
@@ -21,7 +21,7 @@ def picture_rows(name: str, strength: float, seed: int, n: int, *, noise: float 
         rows.append(
             {
                 "id": f"{name}/{i:03d}",
-                "prompt": f"A {asked[1]} image in {asked[0].replace('_', ' ')} style.",
+                "prompt": caption(*asked),
                 "tag.style": asked[0],
                 "tag.object": asked[1],
                 "image": str(picture_path(drawn[0], drawn[1], number)),

@@ -41,6 +41,11 @@ def picture_path(style: str, thing: str, number: int) -> Path:
     return world() / style / thing / f"{1 + (number - 1) % NUMBERS}.jpg"
 
 
+def caption(style: str, thing: str) -> str:
+    """The prompt of a picture of the world."""
+    return f"A {thing} image in {style.replace('_', ' ')} style."
+
+
 def draw(style: str, thing: str, number: int):
     """One picture: the style's ground and ink, the object's shape at a place and size of its own."""
     from PIL import Image, ImageDraw
