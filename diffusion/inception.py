@@ -1,7 +1,8 @@
 """Inception networks behind the two published flavours of FID; weights come from a local file only.
 
-`unlearncanvas`: torchvision's inception_v3. `standard`: the network of the FID papers (conversion of the 2015 TensorFlow
-graph), which pools differently. Distances of the two are not comparable, nor are their weights interchangeable.
+`unlearncanvas`: torchvision's inception_v3. `standard`: the network of the FID papers (conversion of the 2015
+TensorFlow graph), which pools differently. Distances of the two are not comparable, nor are their weights
+interchangeable.
 """
 
 from pathlib import Path

@@ -123,7 +123,7 @@ def _loaded(name: str, weights: str, _mtime: int) -> Clip:
         raise UserError("metric clip_score needs open_clip_torch: pip install 'mmunlearn[diffusion]'") from None
     if name.endswith(".json"):
         if not Path(name).is_file():
-            raise UserError(f"metric clip_score: {name}: no such file. Give a JSON configuration, or an open_clip name.")
+            raise UserError(f"metric clip_score: {name}: no such file. Give one, or the name of an open_clip model.")
         open_clip.add_model_config(name)
         name = Path(name).stem
     if name not in open_clip.list_models():
