@@ -270,7 +270,7 @@ def _evaluations(cls: type[Benchmark]) -> None:
                 benchmark = cls(merge(cls.tiny_settings, card.asked(name, request)))
                 splits = benchmark.splits(tiny_root(cls), "mini")
                 handle = handle_class(card.modality)({**benchmark.model("mini"), **cls.tiny_model}, 0)
-                plans = benchmark.plans(name)
+                plans = tuple(plan.at(str(tiny_root(cls))) for plan in benchmark.plans(name))
                 for split in dict.fromkeys(s for plan in plans for s in (plan.split, plan.against) if s):
                     _respond(run, handle, cls, splits, split)
                 asked = requests[: number + 1] if table.sequential else requests[number : number + 1]
