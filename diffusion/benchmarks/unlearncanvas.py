@@ -79,9 +79,18 @@ class Unlearncanvas(Benchmark):
         "pair": {"request": {"kind": "pair", "name": "Twemoji/Dogs"}},
         "sequence": {"request": {"kind": "sequence", "name": ["Twemoji", "Dogs"]}},
     }  # fmt: skip
-    tiny = {"styles": 3, "objects": 4, "pictures": 4, "size_px": 32}
-    tiny_settings = {"seeds": [188]}
+    tiny = {"styles": 3, "objects": 6, "pictures": 4, "size_px": 32}
+    tiny_settings = {"seeds": [188], "heads": {"steps": 10}}
     tiny_decoding = {"steps": 2}
+    tiny_model = {
+        "architecture": {
+            "denoiser": {
+                "block_out_channels": (16,), "norm_num_groups": 4, "attention_head_dim": 4, "mid_block_type": None,
+                "down_block_types": ("CrossAttnDownBlock2D",), "up_block_types": ("CrossAttnUpBlock2D",),
+            },
+            "text_encoder": {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2},
+        },
+    }  # fmt: skip
     known_failures = {"rows can be made": "methods of published rows that are not built yet"}
 
     def splits(self, root: Path, edition: Edition) -> Mapping[str, Split]:
@@ -170,10 +179,18 @@ class Unlearncanvas(Benchmark):
         return tuple(plans)
 
     def _with_heads(self, plan: EvaluationPlan) -> EvaluationPlan:
-        if plan.judge_name != "style_object" or not self.config.heads:
+        """The plan with the settings' heads for its judge and for distances in their features."""
+        if not self.config.heads:
             return plan
+        metrics = tuple(
+            metric | {"heads": self.config.heads}
+            if isinstance(metric, dict) and metric["name"] in ("fid_mini", "kid_mini") else metric
+            for metric in plan.metrics
+        )  # fmt: skip
+        if plan.judge_name != "style_object":
+            return plan.model_copy(update={"metrics": metrics})
         judge = {"name": plan.judge_name, **plan.judge_settings, **self.config.heads}
-        return plan.model_copy(update={"judge": judge})
+        return plan.model_copy(update={"judge": judge, "metrics": metrics})
 
     # ---- examples -------------------------------------------------------------------------------------------------
     def _shown(self, chosen: Iterable[Picture]) -> list[Example]:

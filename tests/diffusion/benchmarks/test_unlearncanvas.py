@@ -298,3 +298,18 @@ def test_what_is_measured_fits_the_request(config, expected):
     assert {"sequential"} == {p.name for p in Unlearncanvas({"request": OBJECT}).plans("sequential")} - {"object"} - {
         plan.name for plan in Unlearncanvas().plans("main")
     }
+
+
+def test_heads_and_inception_networks_of_the_settings_are_used():
+    heads = {"style_weights": "s.pth", "object_weights": "o.pth"}
+    config = {"request": STYLE, "heads": heads, "inception": {"unlearncanvas": "inception.pth"}}
+    plans = {plan.name: plan for plan in Unlearncanvas(config).plans("main")}
+    assert heads.items() <= plans["style"].judge_settings.items()
+    assert all(metric["heads"] == heads for metric in plans["quality"].metrics)
+    (fid,) = plans["inception"].metrics
+    assert ("quality", "fid_unlearncanvas", "inception.pth") == (
+        plans["inception"].prefix, fid["name"], fid["weights"]
+    )  # fmt: skip
+    assert "/data" == plans["inception"].at("/data").metrics[0]["root"]
+    assert "/data" == plans["style"].at("/data").judge_settings["root"]
+    assert "" == plans["style"].at(None).judge_settings["root"]
