@@ -1,6 +1,6 @@
 """Style-transfer losses: answers against the artists' own pictures of the same content.
 
-    python -m mmunlearn.diffusion.style_transfer --root DATA --answers DIR --network vgg --weights FILE --out losses.json
+    python -m mmunlearn.diffusion.style_transfer --root DATA --answers DIR --network vgg --weights FILE --out FILE
 
 DIR holds {style}/{object}_test{19|20}_ref{1..18}.jpg, DATA the folder form. Networks: `vgg` (the normalised VGG-19 of
 AdaIN and StyTr2, local file), `vit` (UnlearnCanvas's 61-way style classifier, local file) and `mini` (the trained style
@@ -15,7 +15,7 @@ import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -58,7 +58,7 @@ def vgg_layers() -> nn.Sequential:
     plan: tuple[tuple[int, ...], ...]
     plan = ((3, 64, 64), (64, 128, 128), (128, 256, 256, 256, 256), (256, 512, 512, 512, 512))
     for widths in plan:
-        for inside, outside in zip(widths, widths[1:], strict=False):
+        for inside, outside in pairwise(widths):
             layers += [nn.ReflectionPad2d(1), nn.Conv2d(inside, outside, 3), nn.ReLU()]
         layers.append(nn.MaxPool2d(2, 2, 0, ceil_mode=True))
     return nn.Sequential(*layers, nn.ReflectionPad2d(1), nn.Conv2d(512, 512, 3), nn.ReLU())
