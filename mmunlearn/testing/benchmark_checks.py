@@ -271,6 +271,8 @@ def _evaluations(cls: type[Benchmark]) -> None:
                 splits = benchmark.splits(tiny_root(cls), "mini")
                 handle = handle_class(card.modality)({**benchmark.model("mini"), **cls.tiny_model}, 0)
                 plans = tuple(plan.at(str(tiny_root(cls))) for plan in benchmark.plans(name))
+                if not table.sequential and _cells_of(card, plans) <= set(cells):
+                    continue  # another request has given these cells
                 for split in dict.fromkeys(s for plan in plans for s in (plan.split, plan.against) if s):
                     _respond(run, handle, cls, splits, split)
                 asked = requests[: number + 1] if table.sequential else requests[number : number + 1]
@@ -284,6 +286,11 @@ def _evaluations(cls: type[Benchmark]) -> None:
             # A judge may leave all that an untrained model says unscored; then it must say so.
             found = cells[cell]
             assert (np.isfinite(found.value) and found.n > 0) or found.unscored > 0, f"{name}: {cell} is {found}"
+
+
+def _cells_of(card: Card, plans: tuple[EvaluationPlan, ...]) -> set[str]:
+    """Cells that the plans' metrics give; none known where there is no plan with a metric."""
+    return set(measured_cells(card, plans)) or {""}
 
 
 def _other_plans(cls: type[Benchmark], card: Card, table: str) -> set[str]:

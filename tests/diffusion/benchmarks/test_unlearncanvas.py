@@ -289,15 +289,19 @@ def test_style_transfer_of_the_first_version_has_nine_methods():
 
 
 @pytest.mark.parametrize(
-    ("config", "expected"),
-    [({}, set()), ({"request": STYLE}, {"style"}), ({"request": OBJECT}, {"object"})],
+    ("table", "config", "expected"),
+    [
+        ("main", {}, set()),
+        ("main", {"request": STYLE}, {"style", "quality"}),
+        ("main", {"request": OBJECT}, {"object", "quality"}),
+        ("main", {"request": PAIR}, {"quality"}),
+        ("combination", {"request": PAIR}, {"pair", "quality"}),
+        ("sequential", {"request": OBJECT}, {"object", "quality", "sequential"}),
+        ("sequential", {}, set()),
+    ],
 )
-def test_what_is_measured_fits_the_request(config, expected):
-    plans = {plan.name for plan in Unlearncanvas(config).plans("main")}
-    assert expected == plans & {"style", "object", "pair", "sequential"}
-    assert {"sequential"} == {p.name for p in Unlearncanvas({"request": OBJECT}).plans("sequential")} - {"object"} - {
-        plan.name for plan in Unlearncanvas().plans("main")
-    }
+def test_what_is_measured_fits_the_request(table, config, expected):
+    assert expected == {plan.name for plan in Unlearncanvas(config).plans(table)}
 
 
 def test_heads_and_inception_networks_of_the_settings_are_used():
