@@ -160,9 +160,11 @@ def _cell(seeds: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
     parts = [part for seed in seeds for part in seed]
     values = [value for value in (_mean([part["value"] for part in seed]) for seed in seeds) if value is not None]
     errors = [part["stderr"] for part in parts if _is_number(part.get("stderr"))]
+    notes = list(dict.fromkeys(part["note"] for part in parts if part.get("note")))
     several = any(len(seed) > 1 for seed in seeds)
     counted = [part["n"] for part in parts if not several or _is_number(part["value"])]  # requests that have the cell
     return {
+        **({"note": "; ".join(notes)} if notes else {}),
         "value": _mean(values),
         "std": statistics.stdev(values) if len(values) > 1 else None,
         "n": min(counted, default=0),
