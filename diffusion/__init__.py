@@ -1,1 +1,1 @@
-"""Text-to-image diffusion models: handles, sampler, methods, UnlearnCanvas and its evaluation."""
+"""Text-to-image models that forget: handle over diffusers pipelines, sampler, benchmarks, methods, metrics."""

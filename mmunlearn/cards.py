@@ -19,6 +19,7 @@ from mmunlearn.errors import UserError, near_miss
 from mmunlearn.settings import Settings, build, merge, read_yaml
 
 Edition = Literal["mini", "full"]
+ROOT = "$root"  # in settings of judges and metrics: the folder of the data
 REQUEST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 
@@ -86,6 +87,12 @@ class EvaluationPlan(Settings):
             return self
         return self.model_copy(update={"judge": {"name": self.judge_name, **self.judge_settings, "backend": backend}})
 
+    def at(self, root: str | None) -> Self:
+        """The same plan with the data's folder in the place of `$root` in settings of judge and metrics ("" for a mini
+        edition from the cache)."""
+        judge, metrics = _filled(self.judge, root or ""), _filled(self.metrics, root or "")
+        return self.model_copy(update={"judge": judge, "metrics": metrics})
+
     @property
     def judge_name(self) -> str:
         """Registered name of the plan's judge."""
@@ -95,6 +102,15 @@ class EvaluationPlan(Settings):
     def judge_settings(self) -> dict[str, Any]:
         """Settings of the plan's judge, without its name."""
         return {} if isinstance(self.judge, str) else {k: v for k, v in self.judge.items() if k != "name"}
+
+
+def _filled(value: Any, root: str) -> Any:
+    """`value` with `root` for every `$root` in it."""
+    if isinstance(value, Mapping):
+        return {key: _filled(part, root) for key, part in value.items()}
+    if isinstance(value, tuple | list):
+        return type(value)(_filled(part, root) for part in value)
+    return root if value == ROOT else value
 
 
 class Paper(Settings):

@@ -11,6 +11,7 @@ from mmunlearn.handle import Handle
 _HANDLES = {
     "vision": "mmunlearn.vision.handle:VisionHandle",
     "vlm": "mmunlearn.vlm.handle:VlmHandle",
+    "diffusion": "mmunlearn.diffusion.handle:DiffusionHandle",
     "tiny": "mmunlearn.testing.tiny:TinyHandle",
 }
 

@@ -283,7 +283,8 @@ def _with_backend(settings: RunSettings, backend: Mapping[str, Any] | None) -> R
 def _plans(settings: RunSettings, benchmark: Benchmark) -> list[EvaluationPlan]:
     """What the run measures, each model judge with the run's backend where it names one."""
     table = benchmark.card.pick_table(settings.evaluate.table)
-    return [plan.with_backend(settings.evaluate.judge_backend) for plan in benchmark.plans(table)]
+    plans = [plan.at(settings.root) for plan in benchmark.plans(table)]
+    return [plan.with_backend(settings.evaluate.judge_backend) for plan in plans]
 
 
 def _results(

@@ -4,7 +4,7 @@ Source: UnlearnCanvas repository at 920cfd1, machine_unlearning/evaluation/const
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,14 +50,14 @@ class Names:
         """The themes that can be forgotten: all but Seed_Images."""
         return tuple(theme for theme in self.themes if theme != PHOTOS)
 
-    def cut(self, styles: int | None, objects: int | None) -> "Names":
-        """The first `styles` styles (Seed_Images stays) and the first `objects` objects; None: all. UserError where
-        there are fewer."""
-        kept = self.styles[: _within("styles", styles, len(self.styles))]
-        return Names(
-            tuple(theme for theme in self.themes if theme in kept or theme == PHOTOS),
-            self.objects[: _within("objects", objects, len(self.objects))],
-        )
+    def cut(self, styles: int | Sequence[str] | None, objects: int | Sequence[str] | None) -> "Names":
+        """The first `styles` styles, or those named (Seed_Images stays), and the same of objects; None: all. UserError
+        where there are fewer, or none of that name."""
+        field = "benchmark.subset"
+        kept = _chosen(self.styles, styles, f"{field}.styles", self.style)
+        things = _chosen(self.objects, objects, f"{field}.objects", self.object)
+        themes = tuple(theme for theme in self.themes if theme in kept or theme == PHOTOS)
+        return Names(themes, tuple(thing for thing in self.objects if thing in things))
 
     def style(self, name: str, field: str) -> str:
         """`name` as the list spells it ("van gogh" is Van_Gogh); UserError with near misses, naming `field`."""
@@ -76,10 +76,16 @@ class Names:
         return found
 
 
-def _within(what: str, wanted: int | None, there: int) -> int:
-    if wanted is not None and wanted > there:
-        raise UserError(f"benchmark.subset.{what}: {wanted}, and the data hold {there}.")
-    return there if wanted is None else wanted
+def _chosen(
+    known: tuple[str, ...], wanted: int | Sequence[str] | None, field: str, find: Callable[[str, str], str]
+) -> tuple[str, ...]:
+    if wanted is None:
+        return known
+    if isinstance(wanted, int):
+        if wanted > len(known):
+            raise UserError(f"{field}: {wanted}, and the data hold {len(known)}.")
+        return known[:wanted]
+    return tuple(find(name, field) for name in wanted)
 
 
 def spelled(name: str, known: Sequence[str]) -> str | None:

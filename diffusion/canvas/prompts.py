@@ -7,6 +7,7 @@ diffusion_model_finetuning/dataset_preparation.py (trained, diffusers), machine_
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from .names import PHOTOS, spelled, words
 
@@ -36,6 +37,7 @@ FORMS: Mapping[str, Form] = {
 _CAPTION = re.compile(r"an?\s+(?P<object>.+?)\s+image\s+in\s+(?P<style>.+?)\s+style\s*\.?", re.IGNORECASE)
 
 
+@cache
 def prompt(style: str, thing: str, form: str = "trained") -> str:
     """The prompt for `thing` in `style`; names as the lists have them, or any words."""
     rule = FORMS[form]

@@ -40,6 +40,11 @@ def toy(modality: str, task: str = "classes") -> Toy:
     """The toy task of a modality. task: classes, labels, tokens (core only) or text (vlm only: no pictures)."""
     import importlib
 
+    if modality == "diffusion":
+        diffusion = importlib.import_module("mmunlearn.diffusion.toy")
+        splits = diffusion.toy_splits()
+        return Toy(splits, diffusion.toy_original(splits))
+
     if modality == "vlm":
         vlm = importlib.import_module("mmunlearn.vlm.toy")
         splits = vlm.toy_splits(text_only=task == "text")
