@@ -83,3 +83,10 @@ def test_the_key_is_that_of_the_content_not_of_the_place(judge, heads_settings, 
 def test_missing_files_of_heads_are_said_before_any_work(tmp_path):
     with pytest.raises(UserError, match="no such file of weights"):
         StyleObject({"folder": str(tmp_path)}).ready()
+
+
+def test_full_data_ask_for_the_classifiers_files(tmp_path, judge):
+    with pytest.raises(UserError, match="style_weights and object_weights"):
+        StyleObject({"root": str(tmp_path)}).ready()
+    StyleObject({"root": str(tmp_path), "network": "mini"}).ready()
+    judge.ready()
