@@ -36,7 +36,7 @@ class Recipe(Settings):
     network: str = "mini"
     weights: str = ""
     size_px: int = Field(0, ge=0)
-    steps: int = Field(400, ge=1)
+    steps: int = Field(250, ge=1)
     batch_size: int = Field(64, ge=2)
     rate: float = Field(3e-3, gt=0)
     weight_decay: float = Field(0.02, ge=0)

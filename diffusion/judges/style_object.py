@@ -10,6 +10,7 @@ from typing import Any
 from mmunlearn.data import ImageRef
 from mmunlearn.errors import UserError
 from mmunlearn.judges.base import UNSCORED, Item, Judge, Sample, Verdict
+from mmunlearn.mini_folder import TRUTH
 
 from .. import heads
 from ..heads import Heads, HeadsSettings
@@ -57,9 +58,17 @@ class StyleObject(Judge):
         return heads.identity(self.config)
 
     def ready(self) -> None:
-        """Raise UserError for heads whose files are missing; trains nothing."""
-        if self.config.style_weights or self.config.object_weights or self.config.folder:
-            heads.identity(self.config)
+        """Raise UserError for heads whose files are missing, and where a small network would silently take the place
+        of the published classifiers on full data; trains nothing."""
+        config = self.config
+        if config.style_weights or config.object_weights or config.folder:
+            heads.identity(config)
+        elif config.root and not config.network and not (Path(config.root) / TRUTH).is_file():
+            raise UserError(
+                f"judge {self.name()}: {config.root} is no mini edition, so the classifiers come from files.\n"
+                "Give style_weights and object_weights (the published ones), or folder (what "
+                "python -m mmunlearn.diffusion.heads wrote); network: mini trains a small one all the same."
+            )
 
     def key(self, item: Item) -> str:
         """Cache key: judge, version, heads, tags and the content of the picture, wherever it lies."""
