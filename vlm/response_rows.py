@@ -49,7 +49,8 @@ def add_scores(handle: "VlmHandle", examples: Sequence[Example], rows: Sequence[
         if items:
             wanted.append((i, [k for k, _ in items], [item for _, item in items]))
         if example.choices:
-            rows[i] |= {"choices_nll": [0.0] * len(example.choices), "choices_count": [0] * len(example.choices)}
+            for name, nought in (("choices_nll", 0.0), ("choices_count", 0), ("choices_first_nll", 0.0)):
+                rows[i][name] = [nought] * len(example.choices)
     most = max((len(items) for _, _, items in wanted), default=1)
     lengths = [max(len(handle.tokens(item)[0]) for item in items) for _, _, items in wanted]
     order = sorted(range(len(wanted)), key=lambda n: (wanted[n][2][0].image is None, lengths[n], n))
@@ -82,6 +83,7 @@ def _record(row: dict[str, Any], choice: int, stats: TokenStats) -> None:
     if choice >= 0:
         row["choices_nll"][choice] = -sum(logprob)
         row["choices_count"][choice] = len(logprob)
+        row["choices_first_nll"][choice] = -logprob[0]
     else:
         row |= {
             "nll": -sum(logprob), "count": len(logprob), "token_logprob": logprob, "token_mu": mu,

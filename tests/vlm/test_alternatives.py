@@ -99,3 +99,6 @@ def test_responses_hold_targets_and_choices_as_if_each_were_scored_alone() -> No
             alone = [handle.score(handle.collate([example.with_target(choice)])) for choice in example.choices]
             assert [a.nll.item() for a in alone] == pytest.approx(fields.get("choices_nll", []), rel=1e-4)
             assert [a.count.item() for a in alone] == fields.get("choices_count", [])
+            for choice, first in zip(example.choices, fields.get("choices_first_nll", []), strict=True):
+                stats, _ = handle.token_stats(handle.collate([example.with_target(choice)]))
+                assert -stats.logprob[0].item() == pytest.approx(first, rel=1e-4)
