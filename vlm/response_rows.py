@@ -1,6 +1,7 @@
 """Rows of responses: what was asked, token statistics of targets and choices, generated text."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,6 +14,7 @@ from .alternatives import alternatives
 from .features import model_inputs
 from .generate import KeyedSampling, generate
 from .name_tokens import pieces
+from .prompts import AS_WRITTEN
 
 if TYPE_CHECKING:
     from .handle import VlmHandle
@@ -45,7 +47,7 @@ def add_scores(handle: "VlmHandle", examples: Sequence[Example], rows: Sequence[
     wanted: list[tuple[int, list[int], list[Example]]] = []  # row, which choice (-1: the target), what is scored
     for i, example in enumerate(examples):
         items = [(-1, example)] if isinstance(example.target, str) else []
-        items += [(k, example.with_target(choice)) for k, choice in enumerate(example.choices)]
+        items += [(k, _choice(handle, example, k)) for k in range(len(example.choices))]
         if items:
             wanted.append((i, [k for k, _ in items], [item for _, item in items]))
         if example.choices:
@@ -65,6 +67,14 @@ def add_scores(handle: "VlmHandle", examples: Sequence[Example], rows: Sequence[
         for (i, choices, _), found in zip(groups, made, strict=True):
             for choice, stats in zip(choices, found, strict=True):
                 _record(rows[i], choice, stats)
+
+
+def _choice(handle: "VlmHandle", example: Example, k: int) -> Example:
+    """The example with one of its choices for an answer."""
+    chosen = example.with_target(example.choices[k])
+    # FIUBench's code folds the case of the paraphrase, and leaves the untrue answers (a list) as they are written.
+    untrue = k > 0 and handle.settings.labels == "fiubench"
+    return replace(chosen, tags={**chosen.tags, AS_WRITTEN: ""}) if untrue else chosen
 
 
 def add_words(handle: "VlmHandle", examples: Sequence[Example], rows: Sequence[dict[str, Any]]) -> None:
