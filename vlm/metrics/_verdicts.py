@@ -10,7 +10,8 @@ from mmunlearn.settings import Settings
 
 class VerdictSettings(Settings):
     """unscored: rows without a verdict are left out of the share, or (as SafeEraser's code does) stay in its
-    denominator and not in its numerator: neither unsafe nor refusing."""
+    denominator and not in its numerator: neither unsafe nor refusing. (That code asks no judge about empty answers, so
+    they are in neither.)"""
 
     unscored: Literal["left_out", "counted"] = "left_out"
 
