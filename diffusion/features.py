@@ -1,5 +1,6 @@
 """Features of pictures for FID and KID: each file once a process, real ones kept in the user's cache by content."""
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,9 +23,11 @@ from .canvas.files import Picture, read_canvas
 from .canvas.names import names_of
 from .heads import HeadsSettings
 from .inception import FIRST_PX, open_inception
-from .picture_files import PictureTable, decode_all
+from .picture_files import decode_all, file_key, shared_table
 
 CHUNK = 256  # pictures decoded at a time
+KEPT_BYTES = 64 * 2**20
+MEMO: OrderedDict[tuple[str, object], np.ndarray] = OrderedDict()  # (network, file) -> its feature
 Flavour = Literal["unlearncanvas", "standard", "mini"]
 
 
@@ -83,18 +86,29 @@ def _inception(flavour: Literal["unlearncanvas", "standard"], weights: str, _mti
 
 def features_of(paths: Sequence[Path], network: FeatureNetwork) -> tuple[np.ndarray, list[int]]:
     """Features (n, d) of the pictures that can be read, and their places in `paths`."""
-    table, parts, places = _table(network.size_px), [], []
-    for start in range(0, len(paths), CHUNK):
-        decoded = table.read(paths[start : start + CHUNK])
+    keys = [file_key(path) for path in paths]
+    found = {place: MEMO[network.identity, key] for place, key in enumerate(keys) if (network.identity, key) in MEMO}
+    missing = [place for place in range(len(paths)) if place not in found]
+    for start in range(0, len(missing), CHUNK):
+        chunk = missing[start : start + CHUNK]
+        decoded = shared_table(network.size_px).read([paths[place] for place in chunk])
         if decoded.places:
-            parts.append(network(decoded.pictures))
-            places += [start + place for place in decoded.places]
-    return (np.concatenate(parts) if parts else np.empty((0, 0), dtype=np.float32)), places
+            made = network(decoded.pictures)
+            remember(network.identity, [paths[chunk[place]] for place in decoded.places], made)
+            found |= {chunk[place]: row for place, row in zip(decoded.places, made, strict=True)}
+    places = sorted(found)
+    return (np.stack([found[place] for place in places]) if places else np.empty((0, 0), dtype=np.float32)), places
 
 
-@lru_cache(maxsize=2)
-def _table(size_px: int) -> PictureTable:
-    return PictureTable(size_px)
+def remember(identity: str, paths: Sequence[Path], made: Float[np.ndarray, "n d"]) -> None:
+    """Keep features of files for the process, the latest KEPT_BYTES of them: what the judge has made on its way, FID of
+    the same network need not make again."""
+    for path, row in zip(paths, made, strict=True):
+        key = file_key(path)
+        if key is not None:
+            MEMO[identity, key] = row
+    while len(MEMO) * made.shape[1] * made.itemsize > KEPT_BYTES:
+        MEMO.popitem(last=False)
 
 
 def real_features(root: Path, network: FeatureNetwork, first: int, last: int) -> RealFeatures:

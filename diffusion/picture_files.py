@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,7 +41,7 @@ class PictureTable:
 
     def read(self, paths: Sequence[Path]) -> Decoded:
         """The pictures of `paths`; what is missing, truncated, no picture or too large is refused with its reason."""
-        keys = [_key(path) for path in paths]
+        keys = [file_key(path) for path in paths]
         new = {
             key: path
             for key, path in zip(keys, paths, strict=True)
@@ -89,7 +90,14 @@ def decode_all(refs: Sequence[ImageRef], size_px: int) -> UInt8[Tensor, "n 3 siz
     return torch.from_numpy(np.stack(pictures)) if pictures else torch.empty(0, 3, size_px, size_px, dtype=torch.uint8)
 
 
-def _key(path: Path) -> object | None:
+@lru_cache(maxsize=4)
+def shared_table(size_px: int, bicubic: bool = False) -> PictureTable:
+    """The process's table of that size: what a judge has decoded, metrics need not decode again."""
+    return PictureTable(size_px, bicubic=bicubic)
+
+
+def file_key(path: Path) -> object | None:
+    """What a file is known by: path, time and length; None where there is none."""
     try:
         facts = path.stat()
     except (OSError, ValueError):

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,9 @@ from mmunlearn.errors import UserError
 from mmunlearn.judges.base import UNSCORED, Item, Judge, Sample, Verdict
 from mmunlearn.mini_folder import TRUTH
 
-from .. import heads
+from .. import features, heads
 from ..heads import Heads, HeadsSettings
-from ..picture_files import PictureTable
+from ..picture_files import shared_table
 
 DIGITS = 4  # of probabilities in the explanation: what batch sizes do not change
 
@@ -84,10 +84,13 @@ class StyleObject(Judge):
             (place, path) for place, item in enumerate(items)
             if (path := _path(item)) is not None and _tags(item)
         ]  # fmt: skip
-        decoded = _table(self.heads.size_px).read([path for _, path in asked])
+        decoded = shared_table(self.heads.size_px).read([path for _, path in asked])
         for at, why in decoded.refused.items():
             verdicts[asked[at][0]] = UNSCORED._replace(explanation=why)
         said = self.heads.say(decoded.pictures)
+        read = [asked[at][1] for at in decoded.places]
+        if read:
+            features.remember(self.heads.identity, read, said.features.numpy())
         for row, at in enumerate(decoded.places):
             place = asked[at][0]
             verdicts[place] = self._verdict(_tags(items[place]), said.style[row], said.object[row])
@@ -123,7 +126,3 @@ def _content(path: Path) -> str:
     except UserError:
         return "missing"
 
-
-@lru_cache(maxsize=2)
-def _table(size_px: int) -> PictureTable:
-    return PictureTable(size_px)

@@ -11,7 +11,7 @@ from pydantic import Field
 from mmunlearn.errors import UserError, near_miss
 from mmunlearn.metrics.base import CLIP_WEIGHTS, Metric, Sight, Value, mean_of
 
-from ..picture_files import PictureTable
+from ..picture_files import shared_table
 from ._requests import RequestSettings, last_concepts, tag
 
 CHUNK = 256  # pictures decoded at a time
@@ -74,7 +74,7 @@ class Clip:
     def __init__(self, model: Any, tokenizer: Any, size_px: int, mean: Sequence[float], std: Sequence[float]):
         import torch
 
-        self.model, self.tokenizer, self.table = model, tokenizer, PictureTable(size_px, bicubic=True)
+        self.model, self.tokenizer, self.table = model, tokenizer, shared_table(size_px, bicubic=True)
         self.mean, self.std = (torch.tensor(v)[:, None, None] for v in (mean, std))
 
     def scores(self, paths: Sequence[Path], prompts: Sequence[str], batch_size: int) -> tuple[np.ndarray, list[int]]:

@@ -3,7 +3,6 @@ import shutil
 
 import pytest
 from mmunlearn.diffusion import picture_files
-from mmunlearn.diffusion.judges import style_object
 from mmunlearn.diffusion.judges.style_object import StyleObject
 
 from mmunlearn.data import Example
@@ -61,7 +60,7 @@ def test_each_picture_is_decoded_once_for_both_heads(judge, monkeypatch):
     decoded = []
     inner = picture_files.decode
     monkeypatch.setattr(picture_files, "decode", lambda ref, *a, **k: decoded.append(ref) or inner(ref, *a, **k))
-    style_object._table.cache_clear()
+    picture_files.shared_table.cache_clear()
     path = picture_path("Dots", "Disc", 2)
     judge.grade([item("Dots", "Disc", path)])
     judge.grade([item("Stripes", "Disc", path)])
