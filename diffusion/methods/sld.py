@@ -35,9 +35,9 @@ class Sld(GuardMethod):
     concept's words.
 
     μ is `min(1, s_S |ε(c) − ε(c_S)|)` where `ε(c) − ε(c_S) < threshold` and 0 elsewhere, value by value; the momentum ν
-    becomes `β ν + (1 − β) γ` from the first step on, the subtraction starts after the warm-up. Source: arXiv 2211.05105,
-    equations 3 to 8, and the pipeline that SPM's repository carries (3dd762e, src/misc/sld_pipeline.py). Differs from
-    the paper: its equation 6 writes max where its code, which made its tables, cuts μ off at 1; so does this one.
+    becomes `β ν + (1 − β) γ` from the first step on, the subtraction starts after the warm-up. Source: arXiv
+    2211.05105, equations 3 to 8, and the pipeline that SPM's repository carries (3dd762e, src/misc/sld_pipeline.py).
+    Differs from the paper: its equation 6 writes max where its code, which made its tables, cuts μ off at 1, as here.
     """
 
     needs = frozenset({"concept"})
