@@ -283,7 +283,8 @@ def _with_backend(settings: RunSettings, backend: Mapping[str, Any] | None) -> R
 def _plans(settings: RunSettings, benchmark: Benchmark) -> list[EvaluationPlan]:
     """What the run measures, each model judge with the run's backend where it names one."""
     table = benchmark.card.pick_table(settings.evaluate.table)
-    return [plan.with_backend(settings.evaluate.judge_backend) for plan in benchmark.plans(table)]
+    plans = [plan.at(settings.root) for plan in benchmark.plans(table)]
+    return [plan.with_backend(settings.evaluate.judge_backend) for plan in plans]
 
 
 def _results(
@@ -316,10 +317,11 @@ def _results(
 
 
 def cell_json(value: Value) -> dict[str, Any]:
-    """A cell as JSON: what is no finite number becomes null."""
+    """A cell as JSON: what is no finite number becomes null; `note` only where there is one."""
     number = float(value.value) if math.isfinite(value.value) else None
     stderr = float(value.stderr) if value.stderr is not None and math.isfinite(value.stderr) else None
-    return {"value": number, "n": int(value.n), "stderr": stderr, "unscored": int(value.unscored), "flag": None}
+    cell = {"value": number, "n": int(value.n), "stderr": stderr, "unscored": int(value.unscored), "flag": None}
+    return cell | {"note": value.note} if value.note else cell
 
 
 def rescore(path: Path, compare: Comparison, data: Mapping[str, Split] | None = None) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def run_settings(content: Mapping[str, Any]) -> Any:
     row = content.get("row")
     if row:
         under["method"] = (
-            card.method(row, table, edition, content.get("preset"))
+            card.method(row, table, edition, content.get("preset"), request)
             if row != "original" or request is None
             else {"name": "as_given"}  # the original of a request is the one that was trained once
         )
