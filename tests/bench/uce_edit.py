@@ -6,8 +6,8 @@ CLIP-sized states. One side is this package's: one Gram of all prompts in float6
 matrix. The other is the loop of UnlearnCanvas's and RECE's scripts: for each matrix and each prompt, the projections of
 all matrices, then the outer products token by token. Its time is the same for every prompt, so it is taken on `share`
 preserved prompts and multiplied; how equal the parts were is printed. States are given to both sides: the scripts also
-encode every prompt once a matrix, here it is once. Both sides' edits of the share are compared. Storage: the file of the
-edited tensors against the bytes of the whole pipeline's parameters in float32.
+encode every prompt once a matrix, here it is once. Both sides' edits of the share are compared. Storage: the file of
+the edited tensors against the bytes of the whole pipeline's parameters in float32.
 """
 
 import argparse
@@ -16,10 +16,9 @@ import time
 from pathlib import Path
 
 import torch
+from mmunlearn.diffusion.methods._closed_form import Equations, multiply
 from safetensors.torch import save_file
 from torch import nn
-
-from mmunlearn.diffusion.methods._closed_form import Equations, multiply
 
 WIDTHS = [320] * 5 + [640] * 5 + [1280] * 6
 LENGTH, TEXT = 77, 768
