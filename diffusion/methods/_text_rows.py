@@ -67,10 +67,10 @@ def prompts(split: Split) -> list[str]:
 
 
 def names(anchor: Split, without: Sequence[str]) -> list[str]:
-    """The styles and objects that the anchors' tags name, each once, less `without`."""
-    keys = ("style", "object")
-    found = [example.tags[key].replace("_", " ") for key in keys for example in anchor if key in example.tags]
-    return [name for name in dict.fromkeys(found) if name not in without]
+    """The styles and objects of the anchors' tags as prompts word them, each once, less `without`."""
+    found = [e.tags.get("style_words") or e.tags.get("style", "").replace("_", " ") for e in anchor]
+    found += [e.tags.get("object", "").replace("_", " ") for e in anchor]
+    return [name for name in dict.fromkeys(found) if name and name not in without]
 
 
 class TextRows:

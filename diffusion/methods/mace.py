@@ -22,7 +22,7 @@ from ..attention import CrossAttention
 from ..handle import DiffusionHandle
 from ..latents import picture
 from ._closed_form import Equations, editable, multiply
-from ._guarding import phrases
+from ._guarding import mentions, phrases
 from ._low_rank import attach, detach
 from ._text_rows import TextRows, prompts
 
@@ -71,7 +71,7 @@ class Mace(EditMethod):
         words, c = phrases(data["concept"], self.name()), self.config
         layers = dict(editable(handle)["states"])
         reader, held = TextRows(handle), prompts(data["anchor"])
-        masks = {word: self._masks(handle, self._seen(data["forget"], word)) for word in words}
+        masks = {word: self._masks(handle, self._seen(data["forget"], word), word) for word in words}
         first = self._equations(reader, layers, c.keep, held)
         for example in data["concept"]:
             first.move(*around(handle, example), 1.0)
@@ -92,17 +92,17 @@ class Mace(EditMethod):
         return equations
 
     def _seen(self, forget: Split, word: str) -> list[Example]:
-        named = [e for e in forget if e.image is not None and e.tags.get("phrase") == word]
+        named = [e for e in forget if e.image is not None and mentions(str(e.prompt), word)]
         if not named:
-            raise UserError(f"mace: split 'forget' has no picture with the tag phrase {word!r}.")
+            raise UserError(f"mace: split 'forget' has no picture whose caption names {word!r}.")
         return named[: self.config.pictures]
 
-    def _masks(self, handle: DiffusionHandle, seen: Sequence[Example]) -> list[tuple[Example, Tensor]]:
+    def _masks(self, handle: DiffusionHandle, seen: Sequence[Example], word: str) -> list[tuple[Example, Tensor]]:
         """Each picture with its object's mask (height, width) over latent cells."""
         if self.config.masks is not None:
             shape = handle.latent_shape()[1:]
             return [(e, stored_mask(Path(self.config.masks), e, shape)) for e in seen]
-        return list(zip(seen, own_masks(handle, seen, self.config.mask_share), strict=True))
+        return list(zip(seen, own_masks(handle, seen, word, self.config.mask_share), strict=True))
 
     def _train(
         self, handle: DiffusionHandle, layers: Mapping[str, nn.Linear], word: str, seen: list, run
@@ -150,15 +150,22 @@ def attended(handle: DiffusionHandle, part: Sequence[tuple[Example, Tensor]], wo
     """Mean over examples of the sum over layers of the 2-norm of the word's attention inside the mask."""
     examples = [example for example, _ in part]
     batch = handle.collate(examples).to(handle.device)
-    t = torch.from_numpy(draw.choice(1000, len(part), p=importance())).to(handle.device)
-    noise = torch.from_numpy(draw.standard_normal((len(part), *handle.latent_shape()), dtype=np.float32))
+    order = _order(batch.ids, examples)  # a batch's rows may come in another order
+    t = torch.from_numpy(draw.choice(1000, len(part), p=importance()))[order].to(handle.device)
+    noise = torch.from_numpy(draw.standard_normal((len(part), *handle.latent_shape()), dtype=np.float32))[order]
     clean = handle.clean(batch)
     latents = handle.noised(clean, noise.to(clean), t)
     layers = handle.cross_attention()
     with handle.recorded_attention(layers) as records:
         handle.predict(latents, t, handle.condition(batch))
-    spans = handle.tokenise([str(e.prompt) for e in examples]).subject_span(word)
-    return norms(records, layers, spans, [mask for _, mask in part]) / len(part)
+    spans = handle.tokenise([str(examples[i].prompt) for i in order]).subject_span(word)
+    return norms(records, layers, spans, [part[i][1] for i in order]) / len(part)
+
+
+def _order(ids: Sequence[str], examples: Sequence[Example]) -> list[int]:
+    """Which example each row of a batch is."""
+    places = {example.id: i for i, example in enumerate(examples)}
+    return [places[name] for name in ids]
 
 
 def norms(
@@ -181,8 +188,10 @@ def resized(mask: Float[Tensor, "height width"], cells: int) -> Float[Tensor, "h
 
 
 @torch.no_grad()
-def own_masks(handle: DiffusionHandle, seen: Sequence[Example], share: float) -> list[Float[Tensor, "height width"]]:
-    """Where the model attends to the phrase: mean over layers and heads, cut at `share` of its range."""
+def own_masks(
+    handle: DiffusionHandle, seen: Sequence[Example], word: str, share: float
+) -> list[Float[Tensor, "height width"]]:
+    """Where the model attends to the word: mean over layers and heads, cut at `share` of its range."""
     batch = handle.collate(seen).to(handle.device)
     t = torch.full((len(seen),), MASK_TIME, device=handle.device)
     clean, layers = handle.clean(batch), handle.cross_attention()
@@ -190,9 +199,10 @@ def own_masks(handle: DiffusionHandle, seen: Sequence[Example], share: float) ->
     with handle.recorded_attention(layers) as records:
         handle.predict(latents, t, handle.condition(batch))
     height, width = clean.shape[-2:]
-    masks = []
-    for row, example in enumerate(seen):
-        span = handle.tokenise([str(example.prompt)]).subject_span(example.tags["phrase"])[0]
+    masks: dict[str, Tensor] = {}
+    for row, place in enumerate(_order(batch.ids, seen)):
+        example = seen[place]
+        span = handle.tokenise([str(example.prompt)]).subject_span(word)[0]
         maps = []
         for layer in layers:
             own = records[layer.name][row, :, :, span].mean((0, 2))
@@ -200,8 +210,8 @@ def own_masks(handle: DiffusionHandle, seen: Sequence[Example], share: float) ->
             grid = own.view(1, 1, tall, len(own) // tall).float()
             maps.append(functional.interpolate(grid, (height, width), mode="bilinear")[0, 0])
         mean = torch.stack(maps).mean(0)
-        masks.append((mean >= mean.min() + share * (mean.max() - mean.min())).float())
-    return masks
+        masks[example.id] = (mean >= mean.min() + share * (mean.max() - mean.min())).float()
+    return [masks[example.id] for example in seen]
 
 
 def stored_mask(folder: Path, example: Example, shape: tuple[int, ...]) -> Float[Tensor, "height width"]:

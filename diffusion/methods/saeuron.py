@@ -80,8 +80,8 @@ class Saeuron(GuardMethod):
         assert isinstance(handle, DiffusionHandle)
         c, words = self.config, phrases(data["concept"], self.name())
         layer = chosen_layer(handle, c.layer)
-        examples = [e for e in (*data["concept"], *data["anchor"]) if e.prompt is not None]
-        groups = grouped(examples, words)
+        concept, anchors = ([e for e in data[name] if e.prompt is not None] for name in ("concept", "anchor"))
+        examples, groups = [*concept, *anchors], grouped(concept, anchors)
         if len(set(groups)) < 2:
             raise UserError("saeuron: there are no prompts beside the concept's. Give split 'anchor'.")
         acts, times = self._gather(handle, layer, examples, run.seed)
@@ -148,17 +148,13 @@ def chosen_layer(handle: DiffusionHandle, name: str | None) -> str:
     return name
 
 
-def grouped(examples: Sequence[Example], words: Sequence[str]) -> list[str]:
-    """The concept each example belongs to: a phrase of `words`, or the style or object of others (whichever of the two
-    the words name)."""
-    named = [key for key in ("style", "object") for e in examples if e.tags.get(key, "").replace("_", " ") in words]
-    key = named[0] if named else ""
-    found = []
-    for example in examples:
-        own = example.tags.get(key, "").replace("_", " ") if key else ""
-        concept = key == "" and example.tags.get("phrase", "") in words and isinstance(example.target, str)
-        found.append(example.tags["phrase"] if concept else own)
-    return found
+def grouped(concept: Sequence[Example], anchors: Sequence[Example]) -> list[str]:
+    """The concept that each example belongs to: its phrase, or for anchors the style or object of their tags, whichever
+    of the two the phrases name ("" where they name neither)."""
+    words = {e.tags.get("phrase", "") for e in concept}
+    named = [key for key in ("style", "object") for e in concept if e.tags.get(key, "").replace("_", " ") in words]
+    others = [e.tags.get(named[0], "").replace("_", " ") if named else "" for e in anchors]
+    return [*(e.tags.get("phrase", "") for e in concept), *others]
 
 
 def first(output: Any) -> Tensor:

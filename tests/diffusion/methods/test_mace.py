@@ -83,7 +83,7 @@ def test_times_lie_between_the_bounds():
 
 def test_training_lowers_the_attention_of_the_concepts_words(task, run):
     handle, splits = task()
-    seen = list(zip(splits["forget"][:4], own_masks(handle, splits["forget"][:4], 0.5), strict=True))
+    seen = list(zip(splits["forget"][:4], own_masks(handle, splits["forget"][:4], "Van Gogh", 0.5), strict=True))
 
     def loss(model):
         with torch.no_grad():
@@ -99,7 +99,7 @@ def test_training_lowers_the_attention_of_the_concepts_words(task, run):
 
 def test_own_masks_cover_the_strongest_cells(task):
     handle, splits = task()
-    for mask in own_masks(handle, splits["forget"][:2], 0.5):
+    for mask in own_masks(handle, splits["forget"][:2], "Van Gogh", 0.5):
         assert (8, 8) == tuple(mask.shape)
         assert 0 < mask.mean() < 1
 

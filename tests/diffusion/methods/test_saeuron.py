@@ -1,5 +1,7 @@
 """SAeUron: top-k, scores, choice and ablation by loops, the autoencoder's fit, and pictures."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -104,9 +106,12 @@ def test_maps_as_rows():
 
 def test_prompts_are_grouped_by_what_the_phrase_names(task):
     _, splits = task()
-    examples = [*splits["concept"], *splits["anchor"]]
-    assert ["Van Gogh", "Van Gogh", "Ink", "Ink", "Photo", "Photo"] == grouped(examples, ["Van Gogh"])
-    assert {"Dogs", "Trees"} == set(grouped(examples, ["Dogs"]))
+    found = grouped(splits["concept"], splits["anchor"])
+    assert ["Van Gogh", "Van Gogh", "Ink", "Ink", "Photo", "Photo"] == found
+    dogs = [replace(e, tags={**e.tags, "phrase": "Dogs"}) for e in splits["concept"] if e.tags["object"] == "Dogs"]
+    assert ["Dogs", "Dogs", "Trees", "Dogs", "Trees"] == grouped(dogs, splits["anchor"])
+    pair = [replace(e, tags={**e.tags, "phrase": "Dogs image in Van Gogh"}) for e in dogs]
+    assert {"Dogs image in Van Gogh", ""} == set(grouped(pair, splits["anchor"]))
 
 
 def pictures(handle, texts):
