@@ -189,12 +189,13 @@ def _apply(run: Run, method: Any, start: Handle, data: Mapping[str, Split], plac
     start.module.to(device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    before = weights_digest(start.module)
+    before, beside = weights_digest(start.module), start.beside_weights()
     result = method.apply(start, data, run)
     seconds = time.perf_counter() - started
     resumed = run.events("resumed")  # each says what the interrupted processes before it had spent
     earlier = resumed[-1]["seconds"] if resumed else 0.0
-    unchanged = weights_digest(result.module) == before and result.beside_weights() is not None  # None: a guard acts
+    # A guard leaves the weights and changes what stands beside them.
+    unchanged = weights_digest(result.module) == before and result.beside_weights() == beside
     facts = {
         "seconds": round(seconds + earlier, 3), "peak_bytes": _peak_bytes(device), "weights_unchanged": unchanged,
     }  # fmt: skip
