@@ -91,11 +91,13 @@ class Judge(ABC):
         """One verdict an item, in order, each independent of the other items."""
 
     def key(self, item: Item) -> str:
-        """Cache key: judge, version, settings, prompt, target, image content and response."""
+        """Cache key: judge, version, settings, prompt, target, image content and response (a picture by its hash)."""
         image = item.example.image.digest if item.example.image else ""
+        fields = dict(item.fields)
+        if "image_hash" in fields:
+            fields.pop("image", None)  # where the file lies is no part of what it shows
         content = [
-            self.name(), self.version, plain(self.config), item.example.prompt, item.example.target, image,
-            dict(item.fields),
+            self.name(), self.version, plain(self.config), item.example.prompt, item.example.target, image, fields,
         ]  # fmt: skip
         text = json.dumps(content, sort_keys=True, default=str)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -37,7 +37,8 @@ class Sight:
     rows: the evaluation's own rows. against: rows of the evaluation's second split (non-members, say).
     reference, reference_against: the same two of the retrained model; original, original_against: of the model before
     unlearning. cells: values of this run computed so far, by "<evaluation>/<metric>". splits: rows of every split that
-    this run answered, by the split's name.
+    this run answered, by the split's name. requests: the benchmark settings of every request that the model has been
+    through, in order, the run's own last (none where the table has no requests).
     """
 
     rows: Rows
@@ -48,6 +49,7 @@ class Sight:
     original_against: Rows | None = None
     cells: Mapping[str, Value] = field(default_factory=dict)
     splits: Mapping[str, Rows] = field(default_factory=dict)
+    requests: tuple[Mapping[str, Any], ...] = ()
 
 
 class Metric(ABC):

@@ -74,6 +74,9 @@ def _table(card: Card, name: str, table: Table) -> str:
     lines = [f"Table {name}{mark}: {table.title}"]
     if table.benchmark:
         lines.append(f"  for {compact(table.benchmark)}")
+    if table.requests:
+        words = "one after another" if table.sequential else "each a run of every row"
+        lines.append(_wrap(f"requests, {words}: {', '.join(table.requests)}", 2, 4))
     columns = [column.title for column in table.columns]
     paper = table.paper.cells if table.paper is not None else {}
     width = max(len(row) for row in table.rows)

@@ -66,7 +66,8 @@ def _rows(name: str, strength: float, seed: int, *, noise: float = 1.0) -> list[
         {
             "id": f"{name}/{i:03d}", "nll": float(-log_p[i, target[i]]), "count": 1, "logits": [logits[i].tolist()],
             "target": [int(target[i])], "features": features[i].tolist(), "value": float(right[i]),
-            "feature_norm": float(np.linalg.norm(features[i])), "label": str(int(logits[i].argmax())), "text": "",
+            "feature_norm": float(np.linalg.norm(features[i])), "text": "",
+            "label": ("yes", "no")[int(logits[i].argmax()) % 2],
         }
         for i in range(N)
     ]  # fmt: skip

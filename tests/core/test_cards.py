@@ -85,6 +85,13 @@ def test_a_sound_card_is_accepted():
         ("modality", "audio", "modality"),
         ("sorce", {}, "Did you mean source?"),
         ("splits.forget.from", "-", "from: is required"),
+        ("tables.one.requests", {"a": {"concept": 1}, "b.2": {"concept": 2}}, None),
+        ("tables.one.requests", {"a b": {"concept": 1}}, "request 'a b' becomes part of a folder's name"),
+        ("tables.one.requests", {"a@b": {"concept": 1}}, "letters, digits and"),
+        ("tables.one.requests", {"a": {}}, "request 'a' holds settings of the benchmark"),
+        ("tables.one.requests", {"a": {"name": "mufac"}}, "other than its name"),
+        ("tables.one.sequential", True, "sequential is set and there are no requests"),
+        ("tables.one.request_rows", True, "request_rows is set and there are no requests"),
     ],
 )
 def test_inconsistent_cards_name_the_place(path, value, fragment):
@@ -162,3 +169,25 @@ def test_a_changed_card_is_read_again_and_its_name_is_its_files(tmp_path):
 def test_every_shipped_card_is_sound():
     for name in card_files():
         assert name == read_card(name).name
+
+
+def test_a_requests_settings_are_laid_over_the_tables():
+    content = changed("tables.one.benchmark", {"task": {"kind": "style", "size": 3}})
+    content["tables"]["one"]["requests"] = {"a": {"task": {"kind": "object"}}, "b": {"seed": 1}}
+    card = build(Card, content, "demo")
+    assert {"task": {"kind": "style", "size": 3}} == card.asked("one", None)
+    assert {"task": {"kind": "object", "size": 3}} == card.asked("one", "a")
+    assert {"task": {"kind": "style", "size": 3}, "seed": 1} == card.asked("one", "b")
+    with pytest.raises(UserError, match="has no request 'c'"):
+        card.asked("one", "c")
+    with pytest.raises(UserError, match="has no requests"):
+        build(Card, CARD, "demo").asked("one", "a")
+
+
+def test_published_cells_of_rows_apart_name_row_and_request():
+    content = changed("tables.one.paper.cells", {"tuned@a": {"forget/top1": 0.5}})
+    content["tables"]["one"] |= {"requests": {"a": {"seed": 1}}, "request_rows": True}
+    assert "tuned@a" in build(Card, content, "demo").tables["one"].names()
+    content["tables"]["one"]["request_rows"] = False
+    with pytest.raises(UserError, match="'tuned@a' is not among the table's rows"):
+        build(Card, content, "demo")
