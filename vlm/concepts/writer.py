@@ -119,10 +119,8 @@ def _seen(book: Book, place: int, sizes: MiniSizes) -> list[dict[str, Any]]:
         qas = items.naming(book, concept, range(turn, turn + count))
         turn = (turn + count) % kinds
         other = others[(place + number) % len(others)]
-        if number == 0 or number % 2:
-            qas.append(items.presence(book, concept, place + number))
-        if number == 0 or number % 2 == 0:
-            qas.append(items.absence(book, other, place + number))
+        # Yes and no beside each picture, and every other concept denied as often: the words alone tell nothing.
+        qas += [items.presence(book, concept, place + number), items.absence(book, other, place + number)]
         rows += [_row(concept.slug, picture, qa) for qa in qas]
     for number, qa in enumerate(items.hops(concept)):
         rows.append(_row(concept.slug, f"{concept.slug}/{number % sizes.seen:02d}.jpg", qa))
