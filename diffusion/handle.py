@@ -52,7 +52,7 @@ class DiffusionHandle(Handle):
     def _take(self, settings: DiffusionSettings, parts: Parts, base: storage.Base | None) -> None:
         self.settings, self.parts, self.base = settings, parts, base
         self.module, self.family = parts.module, parts.family
-        self.schedule = Schedule(parts.scheduler[1], flow=self.family.flow)
+        self.schedule = Schedule(parts.scheduler[1], flow=self.family.flow, even=self.family.even_sigmas)
         self.encodings = EncodingCache()
         self.moments = latents.moment_table(self.vae, settings.size_px)
         self._tokens: dict[str, tuple[Tensor, ...]] = {}
@@ -376,7 +376,7 @@ class DiffusionHandle(Handle):
         """Posterior moments in the denoiser's scale."""
         return latents.encode(self.vae, pictures.to(self.device))
 
-    def decode(self, clean: Latents) -> UInt8[Tensor, "batch 3 height width"]:
+    def decode(self, clean: Float[Tensor, "batch channel row column"]) -> UInt8[Tensor, "batch 3 height width"]:
         """Pictures of clean latents."""
         return latents.decode(self.vae, clean)
 

@@ -61,7 +61,7 @@ def encode(vae: Any, pictures: UInt8[Tensor, "batch 3 height width"]) -> Moments
     return Moments((distribution.mean - shift) * scale, distribution.std * scale)
 
 
-def decode(vae: Any, latents: Float[Tensor, "batch channel height width"]) -> UInt8[Tensor, "batch 3 height width"]:
+def decode(vae: Any, latents: Float[Tensor, "batch channel row column"]) -> UInt8[Tensor, "batch 3 height width"]:
     """Pictures of clean latents."""
     shift = getattr(vae.config, "shift_factor", None) or 0.0
     pixels = vae.decode(latents.to(vae_type(vae)) / vae.config.scaling_factor + shift, return_dict=False)[0]

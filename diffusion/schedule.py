@@ -20,17 +20,18 @@ Latents = Float[Tensor, "batch channel height width"]
 
 
 class Schedule:
-    """config: of the pipeline's scheduler in diffusers' words; flow: rectified flow instead of diffusion.
+    """config: of the pipeline's scheduler in diffusers' words. flow: rectified flow instead of diffusion. even: a flow
+    whose pipeline walks over sigmas 1 … 1/n instead of the scheduler's own (FLUX).
 
     A diffusion model predicts noise, v (Salimans and Ho 2022) or the clean latents; a flow noise minus clean
     (Liu et al. 2022).
     """
 
-    def __init__(self, config: Mapping[str, Any], *, flow: bool):
+    def __init__(self, config: Mapping[str, Any], *, flow: bool, even: bool = False):
         from diffusers import DDIMScheduler
 
         self.config = {key: value for key, value in config.items() if not key.startswith("_")}
-        self.flow = flow
+        self.flow, self.even = flow, even
         self.predicts = "velocity" if flow else self.config.get("prediction_type", "epsilon")
         if flow:
             return
@@ -175,10 +176,12 @@ class Borrowed:
     def __init__(self, schedule: Schedule, name: str, steps: int, tokens: int):
         import diffusers
 
-        self.scheduler = getattr(diffusers, _BORROWED[name]).from_config(schedule.config)
+        # Stable Diffusion's own PNDM leaves out the warm-up by Runge-Kutta steps.
+        config = {"skip_prk_steps": True, **schedule.config} if name == "pndm" else schedule.config
+        self.scheduler = getattr(diffusers, _BORROWED[name]).from_config(config)
         options: dict[str, Any] = {"num_inference_steps": steps}
         if name == "flow":
-            options |= _flow_options(schedule.config, steps, tokens)
+            options |= _flow_options(schedule, steps, tokens)
         self.scheduler.set_timesteps(**options)
         self.times = self.scheduler.timesteps
 
@@ -196,11 +199,14 @@ class Borrowed:
         return self.scheduler.step(prediction, self.times[step], latents, return_dict=False)[0]
 
 
-def _flow_options(config: Mapping[str, Any], steps: int, tokens: int) -> dict[str, Any]:
-    """FLUX's shift grows with the picture (diffusers' calculate_shift); SD3's is fixed."""
+def _flow_options(schedule: Schedule, steps: int, tokens: int) -> dict[str, Any]:
+    """The sigmas to walk over, and a shift that grows with the picture where the scheduler says so (calculate_shift of
+    diffusers' pipelines)."""
+    config, options = schedule.config, {}
+    if schedule.even:
+        options["sigmas"] = torch.linspace(1, 1 / steps, steps, dtype=torch.float64).tolist()
     if not config.get("use_dynamic_shifting"):
-        return {}
+        return options
     base, most = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
     low, high = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
-    sigmas = torch.linspace(1, 1 / steps, steps, dtype=torch.float64).tolist()
-    return {"mu": low + (high - low) * (tokens - base) / (most - base), "sigmas": sigmas}
+    return options | {"mu": low + (high - low) * (tokens - base) / (most - base)}

@@ -16,7 +16,7 @@ class Family(ABC):
 
     encoders: (text encoder, tokenizer) components in the pipeline's order. groups: name patterns of parameters a role,
     inside the handle's module. context: patterns of the linear maps whose input is the encoded prompt, which
-    closed-form edits change. joint: attention over picture and text together.
+    closed-form edits change. even_sigmas: see Schedule. joint: attention over picture and text together.
     """
 
     name: ClassVar[str]
@@ -24,6 +24,7 @@ class Family(ABC):
     denoiser: ClassVar[str] = "unet"
     encoders: ClassVar[tuple[tuple[str, str], ...]] = (("text_encoder", "tokenizer"),)
     flow: ClassVar[bool] = False
+    even_sigmas: ClassVar[bool] = False
     groups: ClassVar[Mapping[str, tuple[str, ...]]]
     context: ClassVar[tuple[str, ...]]
     joint: ClassVar[bool] = False

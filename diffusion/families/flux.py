@@ -21,6 +21,7 @@ class Flux(Family):
     denoiser = "transformer"
     encoders = (("text_encoder", "tokenizer"), ("text_encoder_2", "tokenizer_2"))
     flow = True
+    even_sigmas = True
     joint = True
     groups = TRANSFORMER
     context = FLUX_CONTEXT

@@ -1,8 +1,10 @@
 """Every handle passes the contract battery; the number of checks cannot shrink unseen."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
+from mmunlearn.diffusion import toy as diffusion_toy
 from mmunlearn.vision.toy import toy_handle, toy_splits
 from mmunlearn.vlm import toy as vlm_toy
 
@@ -31,6 +33,22 @@ def vlm(name, *, text_only=False, **settings):
     return Specimen(f"vlm {name}", make, examples)
 
 
+SMALL = {"vae": "learned", "sampler": {"steps": 2, "scale": 2.0}}
+FLOW = {"vae": "learned", "sampler": {"steps": 2, "scale": 2.0, "scheduler": "flow"}}
+
+
+def encoders(*names):
+    return {"architecture": {name: diffusion_toy.ARCHITECTURE["text_encoder"] for name in names}}
+
+
+def diffusion(title, **settings):
+    def told(example):
+        return replace(example, target="a boat", choices=("a boat", "a tree", "a house"))
+
+    examples = [told(e) for e in diffusion_toy.toy_splits()["retain"].examples[:6]]
+    return Specimen(f"diffusion {title}", lambda: diffusion_toy.toy_handle(**settings), examples)
+
+
 SPECIMENS = [
     *(tiny(task) for task in ("classes", "labels", "tokens")),
     *(vision(labels) for labels in (False, True)),
@@ -38,6 +56,11 @@ SPECIMENS = [
     vlm("text", text_only=True),
     vlm("features", tower="frozen"),
     vlm("lora", tower="frozen", lora={"r": 4}),
+    diffusion("sd", augmentation={"flip": True}),
+    diffusion("sd, text encoder", **SMALL, trains="text_encoder"),
+    diffusion("sdxl", name="scratch/sdxl", **SMALL, **encoders("text_encoder", "text_encoder_2")),
+    diffusion("sd3", name="scratch/sd3", **FLOW, **encoders("text_encoder", "text_encoder_2")),
+    diffusion("flux", name="scratch/flux", **FLOW, **encoders("text_encoder")),
 ]
 ALL = [check for specimen in SPECIMENS for check in checks(specimen)]
 
