@@ -72,8 +72,9 @@ class ConceptAblation(GradientMethod):
         with without_graph(handle):
             made = list(sample(handle, requests, how))
             for start in range(0, len(made), how.batch_size):
-                part = handle.encode_images(torch.stack([picture for _, picture in made[start : start + how.batch_size]]))
-                for row, (example, k) in enumerate(keys[start : start + how.batch_size]):
+                stretch = slice(start, start + how.batch_size)
+                part = handle.encode_images(torch.stack([picture for _, picture in made[stretch]]))
+                for row, (example, k) in enumerate(keys[stretch]):
                     self._moments[example.key, k] = (part.mean[row].float().cpu(), part.std[row].float().cpu())
 
     def phases(self, handle, data: Mapping[str, Split], run) -> Sequence[Phase]:

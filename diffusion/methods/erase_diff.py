@@ -147,7 +147,7 @@ class EraseDiff(GradientMethod):
 
     def state(self) -> dict[str, Any]:
         """θ and the probe, between the steps of a cycle."""
-        return {"start": dict(self._start), "probe": dict(zip(map(str, range(len(self._probe))), self._probe))}
+        return {"start": dict(self._start), "probe": {str(i): g for i, g in enumerate(self._probe)}}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Take both back."""

@@ -16,6 +16,7 @@ from mmunlearn.methods.base import GradientMethod, Need, Optimiser, Phase, Step,
 from ..handle import DiffusionHandle
 from ._prompts import phrase_of
 from ._trained import Role, trained_names
+from ._words_at import end_of, words_at
 
 
 class ForgetMeNot(GradientMethod):
@@ -56,10 +57,9 @@ class ForgetMeNot(GradientMethod):
             raise UserError("method[forget_me_not]: this model has no cross-attention to a prompt.")
         phrase = phrase_of(data["concept"])
         texts = list(dict.fromkeys(example.prompt or "" for example in data["forget"]))
-        tokens = handle.tokenise(texts)
         self._positions: dict[str, list[int]] = {}
-        captions = {}
-        for text, span, end in zip(texts, tokens.subject_span(phrase), tokens.first_eot.tolist(), strict=True):
+        spans, captions = words_at(handle, texts, phrase), {}
+        for text, span, end in zip(texts, spans, end_of(handle, texts), strict=True):
             captions[text] = [*range(span.start, span.stop), *([end] if self.config.end else [])]
         for example in data["forget"]:
             self._positions[example.id] = captions[example.prompt or ""]

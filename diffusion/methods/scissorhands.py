@@ -49,7 +49,8 @@ class Scissorhands(GradientMethod):
     }
 
     class Config(GradientMethod.Config):
-        """redraws: the group whose linear and convolution layers are redrawn; trains: the group trained. sparsity: share of weights that keep their value. forget_weight: λ."""
+        """redraws: the group whose linear and convolution layers are redrawn; trains: the group trained. sparsity:
+        share of weights that keep their value. forget_weight: λ."""
 
         redraws: Role = "xattn"
         trains: Role = "denoiser"

@@ -4,8 +4,8 @@ import copy
 
 import pytest
 import torch
-
 from mmunlearn.diffusion.toy import toy_handle, toy_splits
+
 from mmunlearn.run import Run
 
 

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import torch
-
 from mmunlearn.diffusion.methods._draws import draws_of, normal
 from mmunlearn.diffusion.methods._partial_sampling import partial_samples, random_stops
 from mmunlearn.diffusion.methods.adv_unlearn import AdvUnlearn, attack, prefixed, random_words, shifted
+
 from mmunlearn.handle import View
 from mmunlearn.phases import Step
 

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import torch
-
 from mmunlearn.diffusion.methods._draws import draws_of, normal
 from mmunlearn.diffusion.methods.concept_ablation import ConceptAblation
 from mmunlearn.diffusion.sampler import Request, sample, sampler_settings
+
 from mmunlearn.errors import UserError
 from mmunlearn.handle import View
 from mmunlearn.phases import Step

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import torch
-
 from mmunlearn.diffusion.methods.erase_diff import EraseDiff, barrier_weight
+
 from mmunlearn.handle import View
 from mmunlearn.precision import doubled_inputs
 

@@ -1,17 +1,15 @@
 import numpy as np
 import pytest
 import torch
-
 from mmunlearn.diffusion.methods._base_weights import BaseWeights
 from mmunlearn.diffusion.methods._draws import draws_of, normal
 from mmunlearn.diffusion.methods._partial_sampling import partial_samples, random_stops
 from mmunlearn.diffusion.methods.esd import Esd, esd_target
 from mmunlearn.diffusion.sampler import walk
+
 from mmunlearn.errors import UserError
 from mmunlearn.handle import View
 from mmunlearn.phases import Step
-
-
 
 
 def concept_batch(handle, splits):
@@ -25,11 +23,10 @@ def test_target_points_away_from_the_concept(handle, splits):
     x, t = torch.randn(1, *handle.latent_shape(), generator=torch.Generator().manual_seed(1)), torch.tensor([500])
     with torch.no_grad():
         named, plain = handle.predict(x, t, c), handle.predict(x, t, empty)
-        assert torch.allclose(plain - 1.0 * (named - plain), esd_target(handle, x, t, (c, empty, empty), 1.0), atol=1e-5)
+        paper = esd_target(handle, x, t, (c, empty, empty), 1.0)
+        assert torch.allclose(plain - 1.0 * (named - plain), paper, atol=1e-5)
         # The later script starts at the concept, so its eta is larger by one.
-        assert torch.allclose(
-            esd_target(handle, x, t, (c, empty, empty), 1.0), esd_target(handle, x, t, (c, empty, c), 2.0), atol=1e-5
-        )
+        assert torch.allclose(paper, esd_target(handle, x, t, (c, empty, c), 2.0), atol=1e-5)
         other = handle.encode([splits["concept"][0].target])
         surrogate = handle.predict(x, t, other) - 0.5 * (named - plain)
         assert torch.allclose(surrogate, esd_target(handle, x, t, (c, empty, other), 0.5), atol=1e-5)
@@ -73,14 +70,14 @@ def test_loss_is_that_of_single_trajectories(handle, splits, run, start):
     term = method._terms(handle, {"concept": batch}, Step("esd", 0, 0, 1, 1, 0))["esd"]
     total = 0.0
     with torch.no_grad():
-        for row, (example, draws) in enumerate(zip(splits["concept"], draws_of(batch, 0, "esd"), strict=True)):
+        for example, draws in zip(splits["concept"], draws_of(batch, 0, "esd"), strict=True):
             stops = random_stops([draws], 4, 2)[0].tolist()
             noise = normal([draws], handle.latent_shape())
             named, empty = handle.encode([example.prompt]), handle.unconditional([""])
             asked = handle.encode([example.target]) if start == "surrogate" else named
             for i, time, x in walk(handle, handle.schedule.solver("ddim", 4), noise, (asked, empty), 3.0):
                 if i in stops:
-                    e = {key: original.predict(x, time, cond) for key, cond in (("c", named), ("0", empty), ("s", asked))}
+                    e = {k: original.predict(x, time, cond) for k, cond in (("c", named), ("0", empty), ("s", asked))}
                     base = {"empty": e["0"], "concept": e["c"], "surrogate": e["s"]}[start]
                     y = base - 0.7 * (e["c"] - e["0"])
                     total += float((handle.predict(x, time, asked) - y).square().sum())

@@ -1,7 +1,7 @@
 import pytest
 import torch
-
 from mmunlearn.diffusion.methods.forget_me_not import ForgetMeNot, attention_squares
+
 from mmunlearn.errors import UserError
 from mmunlearn.phases import Step
 
@@ -23,7 +23,7 @@ def test_loss_is_the_attention_of_every_layer_by_hand(handle, splits, run, loss,
         inputs = {}
         hooks = [
             layer.module.register_forward_hook(
-                lambda _, args, kwargs, out, name=layer.name: inputs.__setitem__(name, args[0]), with_kwargs=True
+                lambda _, args, kwargs, out, name=layer.name, at=inputs: at.__setitem__(name, args[0]), with_kwargs=True
             )
             for layer in handle.cross_attention()
         ]

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import torch
-from scipy.optimize import minimize
-
 from mmunlearn.diffusion.methods._cone import cone_weights
 from mmunlearn.diffusion.methods.scissorhands import Scissorhands, fresh_values, threshold
+from scipy.optimize import minimize
+
 from mmunlearn.phases import Step
 
 
@@ -73,7 +73,7 @@ def test_gradient_against_a_memory_is_projected(handle, splits, run):
     method = Scissorhands({"project": True, "sparsity": 0.99, "batch_size": 2})
     method.prepare(handle, splits, run)
     (memory,) = method._memories
-    parameters = {name: p for name, p in handle.trainable()}
+    parameters = dict(handle.trainable())
     size = sum(float(m.double().square().sum()) for m in memory.values())
     for sign in (1.0, -2.0):
         for name, parameter in parameters.items():
