@@ -190,7 +190,8 @@ class DiffusionHandle(Handle):
         """What plain diffusers loads: a pipeline folder, or the denoiser's change as LoRA weights.
 
         A model with a stand-in VAE exports without one: plain diffusers, told `vae=None`, gives latents, which
-        `pixel_shuffle(latents, 2)` makes pictures. rank: of the LoRA factors; None keeps them exact. Raises UserError where a change fits no LoRA.
+        `pixel_shuffle(latents, 2)` makes pictures. rank: of the LoRA factors; None keeps them exact. Raises UserError
+        where a change fits no LoRA.
         """
         storage.export(self, path, form, rank)
 
