@@ -190,7 +190,8 @@ class DiffusionHandle(Handle):
         """What plain diffusers loads: a pipeline folder, or the denoiser's change as LoRA weights.
 
         A model with a stand-in VAE exports without one: plain diffusers, told `vae=None`, gives latents, which
-        `pixel_shuffle(latents, 2)` makes pictures. rank: of the LoRA factors; None keeps them exact. Raises UserError where a change fits no LoRA.
+        `pixel_shuffle(latents, 2)` makes pictures. rank: of the LoRA factors; None keeps them exact. Raises UserError
+        where a change fits no LoRA.
         """
         storage.export(self, path, form, rank)
 
@@ -218,7 +219,7 @@ class DiffusionHandle(Handle):
             return self
         settings = build(DiffusionSettings, merge(plain(self.settings), changes), "model")
         for name in ("name", "revision", "architecture", "vae", "dtype"):
-            if getattr(settings, name) != getattr(self.settings, name):
+            if plain(settings)[name] != plain(self.settings)[name]:  # plain: a stored tuple comes back as a list
                 raise UserError(f"model.{name}: the model to start from has its own; remove the setting.")
         twin = copy.copy(self)
         twin._take(settings, self.parts, self.base)

@@ -33,11 +33,11 @@ def trajectory(name: str) -> list[dict[str, float]]:
 
 
 def names() -> list[str]:
-    """Gradient methods of the core, of vision and of vlm."""
+    """Gradient methods of the core and of the siblings."""
     return [
         f"{component.modality}:{component.name}"
         for component in registry.components("methods")
-        if component.modality in {"core", "vision", "vlm"} and issubclass(component.load(), GradientMethod)
+        if component.modality in {"core", "vision", "vlm", "diffusion"} and issubclass(component.load(), GradientMethod)
     ]
 
 
