@@ -7,16 +7,16 @@ settings; every number has a `from`.
 import copy
 import os
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
+from mmunlearn.card_tables import Edition, EvaluationPlan, Published, Row, RowSettings, Table, check_table
 from mmunlearn.errors import UserError, near_miss
 from mmunlearn.settings import Settings, build, merge, read_yaml
-
-Edition = Literal["mini", "full"]
 
 
 class Source(Settings):
@@ -47,127 +47,6 @@ class SplitFacts(Settings):
     decoding: dict[str, Any] = Field(default_factory=dict)  # laid over Decoding: max_new_tokens, temperature, fields
     targets_from: str = ""
     from_: str = Field(alias="from")
-
-
-class EvaluationPlan(Settings):
-    """One line of what is measured: cells are named "<name>/<metric>".
-
-    split: whose responses are judged. against: a second split (non-members). judge: a judge's name, or a mapping
-    {name: …, settings}. metrics: metric names, or mappings {name: …, settings}. attack: an attack whose values become
-    further cells. section: stands for the name in the cells (several plans may share it).
-    """
-
-    name: str
-    split: str = ""
-    against: str = ""
-    judge: str | dict[str, Any] = "exact"
-    metrics: tuple[str | dict[str, Any], ...] = ()
-    attack: dict[str, Any] | None = None
-    section: str = ""
-
-    @field_validator("judge")
-    @classmethod
-    def _judge_named(cls, value: str | dict[str, Any]) -> str | dict[str, Any]:
-        if not isinstance(value, str) and not isinstance(value.get("name"), str):
-            raise ValueError("judge needs a name")
-        return value
-
-    @property
-    def prefix(self) -> str:
-        """What the plan's cells begin with."""
-        return self.section or self.name
-
-    def with_backend(self, backend: dict[str, Any]) -> Self:
-        """The same plan with another backend of its model judge; plans whose judge is a rule stay as they are."""
-        if not backend or self.judge_name != "model_judge":
-            return self
-        return self.model_copy(update={"judge": {"name": self.judge_name, **self.judge_settings, "backend": backend}})
-
-    @property
-    def judge_name(self) -> str:
-        """Registered name of the plan's judge."""
-        return self.judge if isinstance(self.judge, str) else self.judge["name"]
-
-    @property
-    def judge_settings(self) -> dict[str, Any]:
-        """Settings of the plan's judge, without its name."""
-        return {} if isinstance(self.judge, str) else {k: v for k, v in self.judge.items() if k != "name"}
-
-
-class Paper(Settings):
-    """A published table: cells by row. Only what a source states; never an unverified number."""
-
-    cells: dict[str, dict[str, float]]
-    tolerance: dict[str, float] = Field(default_factory=dict)  # by metric's last name: beyond it a cell is flagged
-    from_: str = Field(alias="from")
-    footnotes: dict[str, str] = Field(default_factory=dict)  # row or cell -> text
-
-
-class Column(Settings):
-    """A cell that the printed table shows. published_only: the paper has it and this suite does not measure it the
-    same way (an attack of its own, say), so only the published number appears. unit: None for the metric's own, which
-    is a fraction (printed as percent) where no metric of that name exists."""
-
-    cell: str
-    title: str
-    better: Literal["higher", "lower", "closer"] = "closer"
-    published_only: bool = False
-    unit: str | None = None
-
-
-class RowSettings(Settings):
-    """Settings of a row's method and where each of them comes from.
-
-    method: of the full edition. mini: laid over them for the mini edition. presets: laid over by --preset, in both.
-    """
-
-    method: dict[str, Any] = Field(default_factory=dict)
-    from_: dict[str, str] = Field(alias="from")
-    mini: dict[str, Any] = Field(default_factory=dict)
-    presets: dict[str, dict[str, Any]] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _sourced(self) -> Self:
-        keys = {key for part in (self.method, *self.presets.values()) for key in part} - {"name"}
-        missing = sorted(keys - set(self.from_))
-        if missing and "*" not in self.from_:
-            raise ValueError(f"no `from` for {', '.join(missing)}")
-        return self
-
-
-class Row(RowSettings):
-    """A row of a table: a method with its settings."""
-
-    title: str
-    notes: str = ""
-    editions: tuple[Edition, ...] = ("mini", "full")  # where the row exists (no gold model of a pretrained one, say)
-
-    @field_validator("method")
-    @classmethod
-    def _named(cls, value: dict[str, Any]) -> dict[str, Any]:
-        if "name" not in value:
-            raise ValueError("method needs a name")
-        return value
-
-
-class Table(Settings):
-    """One table that `reproduce` makes: what task, which rows in which order, which cells, what was published.
-
-    overrides: by row, laid over the row's settings for this table (`method` in the full edition, `mini` in the mini
-    edition, `presets` in both). model: laid over the full edition's model. compare: cells by which rows are compared
-    with the retrained model.
-    """
-
-    title: str
-    columns: tuple[Column, ...]
-    rows: tuple[str, ...]
-    benchmark: dict[str, Any] = Field(default_factory=dict)  # settings of the benchmark (task, split variant)
-    evaluations: tuple[EvaluationPlan, ...] = ()  # in addition to the card's
-    paper: Paper | None = None
-    overrides: dict[str, RowSettings] = Field(default_factory=dict)
-    model: dict[str, Any] = Field(default_factory=dict)
-    compare: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
 
 
 class Weights(Settings):
@@ -231,7 +110,7 @@ class Card(Settings):
     """A benchmark card; see the module docstring."""
 
     name: str
-    modality: Literal["vision", "vlm", "diffusion"]
+    modality: Literal["vision", "vlm", "diffusion", "tiny"]
     version: int
     title: str
     paper: str
@@ -245,6 +124,7 @@ class Card(Settings):
     evaluations: tuple[EvaluationPlan, ...]
     table: str  # the default table
     tables: dict[str, Table]
+    published: dict[str, Published] = Field(default_factory=dict)
     rows: dict[str, Row]
     presets: dict[str, str] = Field(default_factory=dict)  # name -> what it does
     findings: tuple[Annotated[Hidden | Collapsed, Field(discriminator="kind")], ...] = ()
@@ -256,12 +136,14 @@ class Card(Settings):
             raise ValueError(f"table {self.table!r} is not among tables ({', '.join(self.tables)})")
         for name, table in self.tables.items():
             for row in table.rows:
+                if table.requests and "@" in row:
+                    raise ValueError(f"tables.{name}.rows: {row!r} has an @, which stands before a request's name")
                 if row not in self.rows:
                     raise ValueError(f"tables.{name}.rows: {row!r} has no entry under rows")
             for needed in ("original", "retrain"):
                 if needed not in table.rows:
                     raise ValueError(f"tables.{name}.rows lacks {needed!r}")
-            _check_table(name, table)
+            check_table(name, table)
         used = {preset for row in self.rows.values() for preset in row.presets}
         used |= {preset for facts in self.editions.values() for preset in facts.presets}
         used |= {
@@ -292,13 +174,28 @@ class Card(Settings):
             raise UserError(f"{self.name} has no table {name!r}. {near_miss(name, self.tables)}")
         return name
 
+    def asked(self, table: str, request: str | None) -> dict[str, Any]:
+        """Settings of the benchmark for a table and one of its requests (None: none); UserError with near misses."""
+        entry = self.tables[table]
+        if request is None:
+            return dict(entry.benchmark)
+        if not entry.requests:
+            raise UserError(f"{self.name}: table {table!r} has no requests, so there is no {request!r}.")
+        if request not in entry.requests:
+            raise UserError(
+                f"{self.name}: table {table!r} has no request {request!r}. {near_miss(request, entry.requests)}"
+            )
+        return merge(entry.benchmark, entry.requests[request])
+
     def plans(self, table: str) -> tuple[EvaluationPlan, ...]:
         """Evaluations of a table."""
         return (*self.evaluations, *self.tables[table].evaluations)
 
-    def method(self, row: str, table: str, edition: Edition, preset: str | None = None) -> dict[str, Any]:
-        """Method settings of a row: the recipe for original and retrained model, then the row's own and the table's
-        (of the edition), then the preset's."""
+    def method(
+        self, row: str, table: str, edition: Edition, preset: str | None = None, request: str | None = None
+    ) -> dict[str, Any]:
+        """Method settings of a row: the recipe for original and retrained model, then the row's own, the request's and
+        the table's (of the edition), then the preset's."""
         if row not in self.rows:
             raise UserError(f"{self.name} has no row {row!r}. {near_miss(row, self.rows)}")
         if preset is not None and preset not in self.presets:
@@ -309,7 +206,9 @@ class Card(Settings):
         layers = [entry.method]
         if edition == "full":
             layers += [part.method for part in parts[1:]]
-        else:
+        for part in parts:
+            layers += [over for pattern, over in part.requests.items() if fnmatchcase(request or "", pattern)]
+        if edition == "mini":
             layers += [part.mini for part in parts]
         if preset is not None:
             layers += [part.presets.get(preset, {}) for part in parts]
@@ -329,22 +228,6 @@ class Card(Settings):
         """What is laid over the original when a method starts from it, a preset's words included."""
         facts = self.editions[edition]
         return merge(facts.unlearn, facts.presets.get(preset or "", {}))
-
-
-def _check_table(name: str, table: Table) -> None:
-    """Overrides and published cells name rows and columns of the table."""
-    for row in table.overrides:
-        if row not in table.rows:
-            raise ValueError(f"tables.{name}.overrides: {row!r} is not among the table's rows")
-    if table.paper is None:
-        return
-    known = {column.cell for column in table.columns}
-    for row, cells in table.paper.cells.items():
-        if row not in table.rows:
-            raise ValueError(f"tables.{name}.paper.cells: {row!r} is not among the table's rows")
-        for cell in cells:
-            if cell not in known:
-                raise ValueError(f"tables.{name}.paper.cells.{row}: {cell!r} is not a column")
 
 
 def card_folders() -> list[Path]:

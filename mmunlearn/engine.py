@@ -8,7 +8,6 @@ a step leaves unused is harmless, and methods can combine the gradients of sever
 import contextlib
 import logging
 import math
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -16,18 +15,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmunlearn.acceleration import accelerator
 from mmunlearn.errors import UserError
 from mmunlearn.feed import Feed, forwards, part
 from mmunlearn.handle import Batch, Handle
 from mmunlearn.order import batches_per_epoch
 from mmunlearn.phases import NormMode, Phase, Step, Term
 from mmunlearn.precision import doubled_inputs, working
-from mmunlearn.run import Run, TrainSettings
+from mmunlearn.run import Run
 from mmunlearn.seeds import derive
 from mmunlearn.step_sums import StepSums
 
@@ -351,33 +349,6 @@ class Engine:
         if self.accelerator.is_main_process:
             self.run_.event("resumed", step=self.done_steps, seconds=round(self.earlier_s, 3))
         return state["position"][0], state["position"][1]
-
-
-def accelerator(run: Run) -> Accelerator:
-    """The accelerator for a run's settings; accelerate's own gradient accumulation stays at one."""
-    train = run.train
-    if train.threads:
-        torch.set_num_threads(train.threads)
-    if train.determinism == "strict":
-        torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.backends.cudnn.benchmark = train.determinism == "off"
-    torch.backends.cudnn.deterministic = train.determinism != "off"
-    mixed = "no" if train.precision == "double" else train.precision
-    options: dict[str, Any] = {"mixed_precision": mixed}
-    if train.trackers:
-        options |= {"log_with": list(train.trackers), "project_dir": str(run.path)}
-    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != mixed:
-        AcceleratorState._reset_state()  # an earlier run of this process had another precision
-    try:
-        return Accelerator(cpu=on_cpu(train), **options)
-    except ValueError as error:
-        raise UserError(f"train: {str(error).splitlines()[0][:200]}") from error
-
-
-def on_cpu(train: TrainSettings) -> bool:
-    """Whether the run is for CPUs; accelerate joins several CPU processes only when it is told so."""
-    forced = os.environ.get("ACCELERATE_USE_CPU", "").lower() in {"1", "true", "yes"}
-    return train.device == "cpu" or forced or not torch.accelerator.is_available()
 
 
 def set_norm(module: nn.Module, norm: NormMode) -> None:

@@ -3,10 +3,10 @@
 One pass of responses serves every metric and membership score; metrics see rows, never a model.
 """
 
+import logging
 import math
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,25 @@ from mmunlearn.attacks.base import RowsAttack
 from mmunlearn.cards import EvaluationPlan
 from mmunlearn.data import Example, Split
 from mmunlearn.errors import UserError
-from mmunlearn.handle import Decoding, Handle, weights_digest
+from mmunlearn.handle import Decoding, Handle, Response, weights_digest
 from mmunlearn.judges.base import Item, Judge, Verdict
 from mmunlearn.metrics.base import Metric, Sight, Value
 from mmunlearn.records import Rows, Shard, read_rows
+from mmunlearn.responses import (
+    INPUTS,
+    SHARED,
+    forget_responses,
+    images_folder,
+    read_responses,
+    rows_folder,
+    rows_of,
+    take_over,
+    twin,
+)
 from mmunlearn.run import Run
 from mmunlearn.settings import digest, plain
+
+log = logging.getLogger(__name__)
 
 CHUNK = 1024  # rows between flushes: what a killed process can lose
 
@@ -40,16 +53,24 @@ class Place:
 
 
 def respond(run: Run, handle: Handle, split: Split, how: Decoding, place: Place | None = None) -> None:
-    """Make the responses that are missing under `responses/<split>`; other weights or data start them afresh."""
+    """Make the responses that are missing under `responses/<split>`; other weights or data start them afresh.
+
+    Pictures go to `images/<split>`. What another run beside this one has answered with the same model to the same
+    examples is taken from there.
+    """
     place = place or Place()
-    folder = run.path / "responses" / split.name
+    folder = rows_folder(run.path, split.name)
     told = [how.max_new_tokens, how.temperature, plain(dict(how.fields))]
     inputs = digest([weights_digest(handle.module), split.fingerprint, told])
-    marker = folder / "INPUTS"
-    if place.main and folder.is_dir() and (not marker.is_file() or marker.read_text() != inputs):
-        shutil.rmtree(folder)
+    beside = handle.beside_weights()
+    shared = digest([inputs, run.seed, handle.modality, beside]) if beside is not None else None
+    marker = folder / INPUTS
+    if place.main and (not marker.is_file() or marker.read_text() != inputs):
+        forget_responses(run.path, split.name)
     _wait(place)
     if place.main and not marker.is_file():
+        if shared is not None:
+            write_text(folder / SHARED, shared)
         write_text(marker, inputs)
     _wait(place)
     have = {row["id"] for row in read_rows(folder)}
@@ -57,10 +78,33 @@ def respond(run: Run, handle: Handle, split: Split, how: Decoding, place: Place 
     missing = [example for example in split if example.id not in have]
     mine = missing[place.rank :: place.world]
     shard = Shard(folder, place.rank)
+    if shared is not None and _taken(run, split, shared, [example.id for example in mine], shard):
+        mine = []
+    how = replace(how, folder=images_folder(run.path, split.name))
     for start in range(0, len(mine), CHUNK):
         answers = handle.respond(mine[start : start + CHUNK], how, run.seed)
-        shard.append({"id": answer.id, **answer.fields} for answer in answers)
+        shard.append(_row(answer) for answer in answers)
     _wait(place)
+
+
+def _row(answer: Response) -> dict[str, Any]:
+    """The stored form of a response; a picture is named by its file alone, so that the run can be moved."""
+    image = answer.fields.get("image")
+    if image and (Path(image).name != image or "image_hash" not in answer.fields):
+        raise ValueError(f"{answer.id}: image is a file name in Decoding.folder, with image_hash beside it")
+    return {"id": answer.id, **answer.fields}
+
+
+def _taken(run: Run, split: Split, key: str, ids: Sequence[str], shard: Shard) -> bool:
+    """Whether a run beside this one has these responses already; then they are taken over."""
+    source = twin(run.path, split.name, key, split.ids) if ids else None
+    rows = take_over(run.path, split.name, source, ids) if source is not None else None
+    if rows is None or source is None:
+        return False
+    shard.append(rows)
+    log.warning("%s: responses to %s are those of %s", run.path.name, split.name, source.name)
+    run.event("responses_shared", split=split.name, run=source.name, rows=len(rows))
+    return True
 
 
 def _wait(place: Place) -> None:
@@ -70,19 +114,13 @@ def _wait(place: Place) -> None:
         dist.barrier()
 
 
-def rows_of(path: Path, split: str) -> Rows | None:
-    """Stored responses of a run's split as columns, sorted by id; None when there are none."""
-    rows = read_rows(path / "responses" / split)
-    return Rows.of(rows) if rows else None
-
-
 def judge(run: Run, plan: EvaluationPlan, examples: Sequence[Example], modality: str) -> Rows | None:
     """Verdicts on the responses to `plan.split`, stored under `verdicts/<plan>`; rows with columns value and label.
 
     Verdicts are appended batch by batch, so a killed process loses one batch at most. Stored ones whose key still
     fits stay; what changed, and what got no answer from the judge's server, is graded afresh.
     """
-    answers = {row["id"]: row for row in read_rows(run.path / "responses" / plan.split)}
+    answers = {row["id"]: row for row in read_responses(run.path, plan.split)}
     if not answers:
         return None
     grader = registry.load("judges", plan.judge_name, modality)(plan.judge_settings)
@@ -141,9 +179,17 @@ class Comparison:
 
 
 def reduce(
-    run: Run, plans: Sequence[EvaluationPlan], data: Mapping[str, Split], modality: str, against: Comparison
+    run: Run,
+    plans: Sequence[EvaluationPlan],
+    data: Mapping[str, Split],
+    modality: str,
+    against: Comparison,
+    requests: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Value]:
-    """Cells "<plan>/<metric>" of all plans, in their order; a metric whose reference is not there yet is left out."""
+    """Cells "<plan>/<metric>" of all plans, in their order; a metric whose reference is not there yet is left out.
+
+    requests: settings of the requests that the model has been through, in order.
+    """
     cells: dict[str, Value] = {}
     splits = _StoredRows(run.path, data)
     for plan in plans:
@@ -159,6 +205,7 @@ def reduce(
             original_against=rows_of(against.original, plan.against) if against.original and plan.against else None,
             cells=cells,
             splits=splits,
+            requests=tuple(requests),
         )
         for wanted in plan.metrics:
             metric, title = make_metric(wanted, modality)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from mmunlearn.data import Example
 from mmunlearn.errors import UserError
+from mmunlearn.settings import plain
 
 Family = Literal["categorical", "bernoulli"]
 
@@ -87,7 +88,11 @@ class Decoding:
 
 @dataclass(frozen=True)
 class Response:
-    """What the model answered for one example; `fields` are JSON-able (numbers, text, lists of numbers)."""
+    """What the model answered for one example; `fields` are JSON-able (numbers, text, lists of numbers).
+
+    A picture is a file in `Decoding.folder`, written atomically and used again when it is there already: `image` is its
+    name and `image_hash` the hash of its content.
+    """
 
     id: str
     fields: Mapping[str, Any]
@@ -130,6 +135,11 @@ class Handle(ABC):
     @abstractmethod
     def load(cls, path: Path, device: torch.device | str = "cpu") -> Self:
         """Read what `save` wrote. Raises UserError when the folder holds another kind of model."""
+
+    def beside_weights(self) -> Any:
+        """JSON-able content that decides the responses beside the weights: with equal weights and equal content two
+        models answer alike. None where that cannot be said (a guard at inference), so that nothing is shared."""
+        return plain(self.settings) if getattr(self, "guard", None) is None else None
 
     @property
     def device(self) -> torch.device:

@@ -13,12 +13,12 @@ import torch
 from pydantic import Field
 
 from mmunlearn import registry
+from mmunlearn.acceleration import accelerator, on_cpu
 from mmunlearn.atomic import new_folder, write_json
 from mmunlearn.benchmark import Benchmark, resolve_root
 from mmunlearn.borrowed_targets import borrowed
 from mmunlearn.cards import Card, Edition, EvaluationPlan
 from mmunlearn.data import Split
-from mmunlearn.engine import accelerator, on_cpu
 from mmunlearn.errors import UserError
 from mmunlearn.evaluate import Comparison, Place, reduce, respond
 from mmunlearn.flags import flags_of
@@ -54,6 +54,7 @@ class RunSettings(Settings):
     """Everything that identifies a run; stored as config.yaml.
 
     start: folder of the model to unlearn (a run or a saved model); None: newly initialised weights.
+    request: of the table, whose settings lie in `benchmark` already. earlier: requests that the start has been through.
     """
 
     modality: Literal["vision", "vlm", "diffusion", "tiny"] = "vision"
@@ -61,6 +62,9 @@ class RunSettings(Settings):
     edition: Edition = "mini"
     root: str | None = None
     row: str = ""
+    # Left out where they say nothing, so that runs of tables without requests are what they always were.
+    request: str = Field("", exclude_if=lambda value: not value)
+    earlier: tuple[str, ...] = Field((), exclude_if=lambda value: not value)
     seed: int = 0
     start: str | None = None
     model: dict[str, Any] = Field(default_factory=dict)
@@ -185,14 +189,15 @@ def _apply(run: Run, method: Any, start: Handle, data: Mapping[str, Split], plac
     start.module.to(device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    before = weights_digest(start.module)
+    before, beside = weights_digest(start.module), start.beside_weights()
     result = method.apply(start, data, run)
     seconds = time.perf_counter() - started
     resumed = run.events("resumed")  # each says what the interrupted processes before it had spent
     earlier = resumed[-1]["seconds"] if resumed else 0.0
+    # A guard leaves the weights and changes what stands beside them.
+    unchanged = weights_digest(result.module) == before and result.beside_weights() == beside
     facts = {
-        "seconds": round(seconds + earlier, 3), "peak_bytes": _peak_bytes(device),
-        "weights_unchanged": weights_digest(result.module) == before,
+        "seconds": round(seconds + earlier, 3), "peak_bytes": _peak_bytes(device), "weights_unchanged": unchanged,
     }  # fmt: skip
     if place.main:
         with new_folder(run.path / "model") as temporary:
@@ -253,7 +258,7 @@ def _respond_stage(
         source = card.splits[name].targets_from if name in card.splits else ""
         if source:
             folder = original_run(run.path, settings)
-            if folder == run.path:
+            if folder.resolve() == run.path.resolve():
                 asked = limited(data[source], settings.evaluate.limit)
                 respond(run, handle, asked, decoding(settings, card, source), place)
             split = borrowed(split, source, folder)
@@ -279,7 +284,8 @@ def _with_backend(settings: RunSettings, backend: Mapping[str, Any] | None) -> R
 def _plans(settings: RunSettings, benchmark: Benchmark) -> list[EvaluationPlan]:
     """What the run measures, each model judge with the run's backend where it names one."""
     table = benchmark.card.pick_table(settings.evaluate.table)
-    return [plan.with_backend(settings.evaluate.judge_backend) for plan in benchmark.plans(table)]
+    plans = [plan.at(settings.root) for plan in benchmark.plans(table)]
+    return [plan.with_backend(settings.evaluate.judge_backend) for plan in plans]
 
 
 def _results(
@@ -288,7 +294,9 @@ def _results(
     card = benchmark.card
     table = card.pick_table(settings.evaluate.table)
     seen = {name: limited(split, settings.evaluate.limit) for name, split in data.items()}
-    cells = reduce(run, _plans(settings, benchmark), seen, settings.modality, compare)
+    requests = card.tables[table].requests
+    gone = [requests[name] for name in (*settings.earlier, settings.request) if name in requests]
+    cells = reduce(run, _plans(settings, benchmark), seen, settings.modality, compare, gone)
     facts = run.stage_facts("method")
     results = {
         "schema": 1, "benchmark": card.name, "edition": settings.edition, "card_version": card.version,
@@ -300,6 +308,8 @@ def _results(
             "seconds": facts.get("seconds"), "peak_bytes": facts.get("peak_bytes"), "stored_bytes": run.size_bytes(),
         },
     }  # fmt: skip
+    if settings.request:
+        results |= {"request": settings.request, "earlier": list(settings.earlier)}
     if settings.evaluate.judge_backend:
         results["judge_backend"] = plain(settings.evaluate.judge_backend)
     write_json(run.path / "results.json", results)
@@ -308,10 +318,11 @@ def _results(
 
 
 def cell_json(value: Value) -> dict[str, Any]:
-    """A cell as JSON: what is no finite number becomes null."""
+    """A cell as JSON: what is no finite number becomes null; `note` only where there is one."""
     number = float(value.value) if math.isfinite(value.value) else None
     stderr = float(value.stderr) if value.stderr is not None and math.isfinite(value.stderr) else None
-    return {"value": number, "n": int(value.n), "stderr": stderr, "unscored": int(value.unscored), "flag": None}
+    cell = {"value": number, "n": int(value.n), "stderr": stderr, "unscored": int(value.unscored), "flag": None}
+    return cell | {"note": value.note} if value.note else cell
 
 
 def rescore(path: Path, compare: Comparison, data: Mapping[str, Split] | None = None) -> dict[str, Any]:

@@ -19,8 +19,19 @@ CARDS = "mmunlearn.cards"
 # A module of the core imports only from its own line or above. A folder stands for everything in it.
 LAYERS = [
     {"errors"},
-    {"seeds", "settings", "records", "registry", "assets", "atomic", "cache", "rasterise"},
-    {"cards", "tables", "data", "order", "benchmark", "mini", "mini_folder", "avatars"},
+    {
+        "seeds",
+        "settings",
+        "records",
+        "responses",
+        "registry",
+        "assets",
+        "atomic",
+        "cache",
+        "rasterise",
+        "weights_file",
+    },
+    {"card_tables", "cards", "tables", "data", "order", "benchmark", "mini", "mini_folder", "avatars"},
     {
         "handle",
         "modalities",
@@ -39,7 +50,7 @@ LAYERS = [
     },
     {"token_signals", "signals", "intervals", "roc", "divergence", "chat"},
     {"bank"},
-    {"run", "engine", "forget_updates", "objective"},
+    {"run", "acceleration", "engine", "forget_updates", "objective"},
     {"methods", "attacks", "judges", "metrics"},
     {
         "borrowed_targets",

@@ -3,7 +3,6 @@
 python -m pytest -m slow -s tests/test_kill_resume.py
 """
 
-import csv
 import hashlib
 import json
 import os
@@ -15,37 +14,19 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from mmunlearn.records import read_rows
 
 pytestmark = pytest.mark.xdist_group("kill_resume")  # one process makes what the tests of this file share
 ROOT = Path(__file__).parents[1]
-FOLDER = "custom_korean_family_dataset_resolution_128"  # MUFAC's, as its loader wants it
 MOMENTS = 20
 STEPS = 60  # optimiser steps of the run: 6 epochs of 10 batches
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    """A folder in MUFAC's layout with small noise pictures."""
-    from PIL import Image
-
-    root, draw = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
-    for part, first, families in (("train", 1, 20), ("val", 801, 5), ("test", 851, 5)):
-        pictures = root / FOLDER / f"{part}_images"
-        pictures.mkdir(parents=True)
-        rows = []
-        for family in range(first, first + families):
-            for index, letter in enumerate("abcdefgh"):
-                name = f"F{family:04d}_AGE_D_{18 + index}_{letter}1.jpg"
-                coarse = Image.fromarray(draw.integers(0, 256, (4, 4, 3), dtype=np.uint8))
-                coarse.resize((32, 32)).save(pictures / name)
-                rows.append((f"F{family:04d}", "D", letter, name))
-        with open(root / FOLDER / f"custom_{part}_dataset.csv", "w", newline="") as stream:
-            csv.writer(stream).writerows([("family_id", "person_id", "age_class", "image_path"), *rows])
-    return root
+def data(noise_mufac):
+    return noise_mufac(20, 5, 5)
 
 
 def start(data: Path, folder: Path) -> subprocess.Popen:

@@ -1,11 +1,8 @@
 """Handle of image-text-to-text models: supervised answers in, token statistics and generated text out."""
 
 import copy
-import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -17,30 +14,19 @@ from torch.nn.utils.rnn import pad_sequence
 
 from mmunlearn.data import Example
 from mmunlearn.errors import UserError
-from mmunlearn.handle import Batch, Decoding, Handle, Response, Scored, View, read_description, weights_digest
+from mmunlearn.handle import Batch, Decoding, Handle, Response, Scored, View, weights_digest
 from mmunlearn.settings import build, merge, plain
 from mmunlearn.token_stats import LogitForm, TokenStats, token_logprobs, token_stats
 
-from . import adapters
-from .alternatives import alternatives
+from . import adapters, response_rows, storage
 from .families.base import Picture
 from .families.find import family_of
 from .features import FeatureCache, model_inputs, served
-from .generate import KeyedSampling, generate
-from .name_tokens import pieces
-from .prompts import IGNORED, Prompt, Prompter, Tokens, cased, prompt_tokens, tokenize
+from .prompts import AS_WRITTEN, IGNORED, Prompt, Prompter, Tokens, cased, prompt_tokens, tokenize
 from .refusals import REFUSALS
-from .scratch import PREFIX, make_model, read_folder
+from .scratch import make_model
 from .settings import VlmSettings
-
-
-@dataclass(frozen=True)
-class _Base:
-    """What adapters lie on: the folder it was read from, and the hash of its weights."""
-
-    folder: str | None = None
-    digest: str = ""
-
+from .storage import Base
 
 Drawn = tuple[tuple[int, ...], int]  # expanded token ids, first supervised position
 
@@ -50,19 +36,20 @@ class VlmHandle(Handle):
     this sibling: `hidden`, `score_everywhere`, `token_stats`, `complete`."""
 
     modality: ClassVar[str] = "vlm"
-    _folder: str | None = None  # where a model with adapters was read from
+    folder: str | None = None  # where a model with adapters was read from
     Settings: ClassVar = VlmSettings
     keep_logits = False
 
     def __init__(self, settings: VlmSettings | Mapping[str, Any] | None = None, seed: int = 0):
         if not isinstance(settings, VlmSettings):
             settings = build(VlmSettings, settings or {}, "model")
-        self._take(settings, *make_model(settings, seed))
+        self.take(settings, *make_model(settings, seed))
         self._attach(seed)
 
-    def _take(self, settings: VlmSettings, model: Any, processor: Any) -> None:
+    def take(self, settings: VlmSettings, model: Any, processor: Any) -> None:
+        """Become the handle of this model and processor, on nothing else, frozen as the settings say."""
         self.settings, self.module, self.processor = settings, model, processor
-        self.base = _Base()
+        self.base = Base()
         self.family = family_of(model.config.model_type)
         template = self.family.template if settings.template == "auto" else settings.template
         self.prompter = Prompter(processor, self.family.placeholder(processor), template, settings.system)
@@ -72,7 +59,7 @@ class VlmHandle(Handle):
 
     def _attach(self, seed: int) -> None:
         if self.settings.lora is not None:
-            self.base = _Base(self.base.folder, weights_digest(self.module))
+            self.base = Base(self.base.folder, weights_digest(self.module))
             self.module = adapters.attach(self.module, self.family, self.settings.lora, seed)
             self.module.eval()
 
@@ -135,12 +122,12 @@ class VlmHandle(Handle):
         and of the choices. `how.fields`: generate, score, token_text (booleans), top_p."""
         modes = [(layer, layer.training) for layer in self.module.modules()]
         self.module.eval()
-        rows = [_asked(example) for example in examples]
+        rows = [response_rows.asked(example) for example in examples]
         size = max(1, how.batch_size)
         if how.fields.get("score", True):
-            self._score_rows(examples, rows, size)
+            response_rows.add_scores(self, examples, rows, size)
             if how.fields.get("token_text", False):
-                self._add_words(examples, rows)
+                response_rows.add_words(self, examples, rows)
         if how.max_new_tokens > 0 and how.fields.get("generate", True):
             texts = self.complete(examples, how, seed)
             for row, text in zip(rows, texts, strict=True):
@@ -157,7 +144,7 @@ class VlmHandle(Handle):
     def fresh(self, seed: int) -> Self:
         """Scratch models: the same architecture newly initialised; published ones: the published weights again."""
         twin = copy.copy(self)
-        twin._take(self.settings, *make_model(self.settings, seed))
+        twin.take(self.settings, *make_model(self.settings, seed))
         twin._attach(seed)
         twin.module.to(self.device)
         return twin
@@ -165,67 +152,22 @@ class VlmHandle(Handle):
     def save(self, path: Path) -> None:
         """A plain transformers folder (loads without this package); with adapters what they changed, and what they lie
         on: a pointer to its folder or name with its hash, or the whole base where it was never stored."""
-        path.mkdir(parents=True, exist_ok=True)
-        description: dict[str, Any] = {"modality": self.modality, "settings": plain(self.settings)}
-        if adapters.is_adapted(self.module):
-            adapters.save_adapters(self.module, path / "adapter.safetensors")
-            if self.base.folder is None and self.settings.name.startswith(PREFIX):
-                self._bare().save(path / "base")
-                description["base"] = "base"
-            elif self.base.folder is not None:
-                # Relative, so that a reproduction's folder may be moved as a whole.
-                description["base"] = os.path.relpath(self.base.folder, path.resolve())
-            description["base_digest"] = self.base.digest
-        else:
-            self.module.save_pretrained(path)  # type: ignore[operator]
-            self.processor.save_pretrained(path)
-        (path / "handle.json").write_text(json.dumps(description, indent=1, sort_keys=True), encoding="utf-8")
+        storage.save(self, path)
 
     def export(self, path: Path) -> None:
         """A plain transformers folder with adapters merged into the weights."""
-        model: Any = self.module
-        if adapters.is_adapted(model):
-            model = copy.deepcopy(model).merge_and_unload()
-        model.save_pretrained(path)
-        self.processor.save_pretrained(path)
+        storage.export(self, path)
 
     @classmethod
     def load(cls, path: Path, device: torch.device | str = "cpu") -> Self:
         """Read what `save` wrote; adapters need their base model, unchanged. Raises UserError where they differ."""
-        content = read_description(path, cls.modality)
-        settings = build(VlmSettings, content.get("settings", {}), str(path / "handle.json"))
-        handle = cls.__new__(cls)
-        if "base_digest" not in content:
-            handle._take(settings, *read_folder(str(path), settings))
-            handle.base = _Base(str(path.resolve()))
-            handle.module.to(device)
-            return handle
-        under = cls._base_of(path, content, settings)
-        handle = under.adapted({"lora": plain(settings.lora)} | _without_weights(settings))
-        if handle.base.digest != content["base_digest"]:
-            raise UserError(
-                f"{path}: its adapters belong to another state of the model under them ({content.get('base')}).\n"
-                "Its weights have changed since; run the method again."
-            )
-        adapters.load_adapters(handle.module, path / "adapter.safetensors")
-        handle._folder = str(path.resolve())
-        handle.module.to(device)
-        return handle
+        return storage.load(cls, path, device)
 
-    @classmethod
-    def _base_of(cls, path: Path, content: Mapping[str, Any], settings: VlmSettings) -> Self:
-        if "base" not in content:
-            return cls(settings.model_copy(update={"lora": None}))
-        folder = (path.resolve() / content["base"]).resolve()
-        if not (folder / "handle.json").is_file():
-            raise UserError(f"{path}: adapters of the model in {folder}, which is not there. Restore it.")
-        return cls.load(folder).merged()  # adapters may lie on a model that was itself trained with adapters
-
-    def _bare(self) -> Self:
-        """A handle of the base model without adapters."""
+    def bare(self) -> Self:
+        """The model under the adapters, as a handle of its own; nothing is copied."""
         settings = self.settings.model_copy(update={"lora": None})
         twin = copy.copy(self)
-        twin._take(settings, adapters.bare_model(self.module), self.processor)
+        twin.take(settings, adapters.bare_model(self.module), self.processor)
         return twin
 
     def adapted(self, changes: Mapping[str, Any]) -> Self:
@@ -240,7 +182,7 @@ class VlmHandle(Handle):
         if adapters.is_adapted(self.module):
             return self.merged().adapted(changes)
         twin = copy.copy(self)
-        twin._take(settings, self.module, self.processor)
+        twin.take(settings, self.module, self.processor)
         twin.base, twin.pictures = self.base, self.pictures
         twin._attach(0)
         return twin
@@ -251,8 +193,8 @@ class VlmHandle(Handle):
             return self
         twin = copy.copy(self)
         settings = self.settings.model_copy(update={"lora": None})
-        twin._take(settings, copy.deepcopy(self.module).merge_and_unload(), self.processor)  # type: ignore[operator]
-        twin.base, twin.pictures = _Base(self._folder), self.pictures
+        twin.take(settings, copy.deepcopy(self.module).merge_and_unload(), self.processor)  # type: ignore[operator]
+        twin.base, twin.pictures = Base(self.folder), self.pictures
         return twin
 
     def trainable(self, role: str = "default") -> Iterator[tuple[str, nn.Parameter]]:
@@ -318,27 +260,7 @@ class VlmHandle(Handle):
 
     def complete(self, examples: Sequence[Example], how: Decoding, seed: int) -> list[str]:
         """Generated continuations of the examples' questions, decoded and stripped; batches of similar length."""
-        texts = [""] * len(examples)
-        prompts = [self.prompt_ids(example) for example in examples]
-        order = sorted(range(len(examples)), key=lambda i: (examples[i].image is None, len(prompts[i])))
-        ends = self.end_ids()
-        for part in self._parts(order, examples, how.batch_size):
-            chosen = [examples[i] for i in part]
-            drawn = [(prompts[i], len(prompts[i])) for i in part]
-            tensors = self.prompts(chosen, drawn)
-            sampling = None
-            if how.temperature > 0:
-                keys = [example.key for example in chosen]
-                sampling = KeyedSampling(keys, seed, how.temperature, float(how.fields.get("top_p", 1.0)))
-            with self.serving(tensors):
-                made = generate(
-                    self.module, model_inputs(tensors), max_new_tokens=how.max_new_tokens, end_ids=ends,
-                    pad_id=self._pad_id(), sampling=sampling,
-                )  # fmt: skip
-            for i, ids in zip(part, made.tolist(), strict=True):
-                cut = next((k for k, token in enumerate(ids) if token in ends), len(ids))
-                texts[i] = self.tokenizer.decode(ids[:cut], skip_special_tokens=True).strip()
-        return texts
+        return response_rows.complete(self, examples, how, seed)
 
     def prompts(self, examples: Sequence[Example], drawn: Sequence[Drawn]) -> dict[str, Tensor]:
         """Tensors of prompts without answers, padded on the left, on this handle's device."""
@@ -366,12 +288,14 @@ class VlmHandle(Handle):
         if not isinstance(example.target, str):
             raise UserError(f"{example.id}: has no answer text to score (target {example.target!r}).")
         # A picture decides how many tokens stand for it.
-        key = (example.prompt, example.target, example.image.digest if example.image else "")
+        fold = AS_WRITTEN not in example.tags
+        key = (example.prompt, example.target, example.image.digest if example.image else "", fold)
         found = self._tokens.get(key)
         if found is None:
             drawn = tokenize(
-                self.tokenizer, self._prompt(example), example.prompt or "", example.target, self.settings.labels
-            )
+                self.tokenizer, self._prompt(example), example.prompt or "", example.target, self.settings.labels,
+                fold=fold,
+            )  # fmt: skip
             found = self._expanded(example, drawn)
             if len(found[0]) > self.settings.max_length:
                 raise UserError(
@@ -392,7 +316,7 @@ class VlmHandle(Handle):
         return self.pictures[digest]
 
     @property
-    def _tokens(self) -> dict[tuple[str | None, str, str], Drawn]:
+    def _tokens(self) -> dict[tuple[str | None, str, str, bool], Drawn]:
         # Keyed by what the tokens depend on beside the example; a handle under other settings has its own.
         tables = self.__dict__.setdefault("_token_tables", {})
         s = self.settings
@@ -417,7 +341,7 @@ class VlmHandle(Handle):
     def padded(self, rows: Sequence[Sequence[int]], *, left: bool) -> dict[str, Tensor]:
         """input_ids and attention_mask of rows of token ids, padded on one side."""
         width = max(len(row) for row in rows)
-        ids = torch.full((len(rows), width), self._pad_id())
+        ids = torch.full((len(rows), width), self.pad_id())
         mask = torch.zeros(len(rows), width, dtype=torch.long)
         for i, row in enumerate(rows):
             part = slice(width - len(row), width) if left else slice(0, len(row))
@@ -455,84 +379,12 @@ class VlmHandle(Handle):
         """While open, the tower answers with the kept features among `tensors`; nothing where there are none."""
         return served(self.family, self.model) if "features" in tensors else nullcontext()
 
-    def _parts(self, order: Sequence[int], examples: Sequence[Example], size: int) -> Iterator[list[int]]:
-        """Runs of at most `size`, with and without pictures apart where the family cannot mix them."""
-        part: list[int] = []
-        for i in order:
-            split = part and not self.family.mixed and (examples[part[0]].image is None) != (examples[i].image is None)
-            if split or len(part) == size:
-                yield part
-                part = []
-            part.append(i)
-        if part:
-            yield part
-
     def head(self) -> tuple[Tensor, Tensor | None]:
         """Weight (vocabulary, width) and bias of the lm head."""
         head = self.model.get_output_embeddings()
         return head.weight, getattr(head, "bias", None)
 
-    def _pad_id(self) -> int:
+    def pad_id(self) -> int:
+        """The token that fills up rows: the tokenizer's, else its end, else the first."""
         pad = self.tokenizer.pad_token_id
         return pad if pad is not None else (self.tokenizer.eos_token_id or 0)
-
-    def _score_rows(self, examples: Sequence[Example], rows: Sequence[dict[str, Any]], size: int) -> None:
-        """Token statistics of targets and choices; alternatives of one question share the pass over their prompt."""
-        asked: list[tuple[int, list[int], list[Example]]] = []  # row, which choice (-1: the target), what is scored
-        for i, example in enumerate(examples):
-            items = [(-1, example)] if isinstance(example.target, str) else []
-            items += [(k, example.with_target(choice)) for k, choice in enumerate(example.choices)]
-            if items:
-                asked.append((i, [k for k, _ in items], [item for _, item in items]))
-            if example.choices:
-                rows[i] |= {"choices_nll": [0.0] * len(example.choices), "choices_count": [0] * len(example.choices)}
-        most = max((len(items) for _, _, items in asked), default=1)
-        lengths = [max(len(self.tokens(item)[0]) for item in items) for _, _, items in asked]
-        order = sorted(range(len(asked)), key=lambda n: (asked[n][2][0].image is None, lengths[n], n))
-        for part in self._parts(order, [items[0] for _, _, items in asked], max(1, size // most)):
-            groups = [asked[n] for n in part]
-            if most > 1:
-                made = alternatives(self, [items for _, _, items in groups])
-            else:
-                stats, owner = self.token_stats(self.collate([items[0] for _, _, items in groups]).to(self.device))
-                counts = owner.bincount(minlength=len(groups)).tolist()
-                made = [[TokenStats(*row)] for row in zip(*(column.split(counts) for column in stats), strict=True)]
-            for (i, choices, _), found in zip(groups, made, strict=True):
-                for choice, stats in zip(choices, found, strict=True):
-                    _record(rows[i], choice, stats)
-
-    def _add_words(self, examples: Sequence[Example], rows: Sequence[dict[str, Any]]) -> None:
-        """The text of each supervised token of the target (they join to the answer), and the vocabulary's size."""
-        size = self.model.get_output_embeddings().weight.shape[0]
-        for example, row in zip(examples, rows, strict=True):
-            if isinstance(example.target, str):
-                ids, start = self.tokens(example)
-                row |= {"token_text": pieces(ids[start:], self.tokenizer.decode), "vocabulary": size}
-
-
-def _record(row: dict[str, Any], choice: int, stats: TokenStats) -> None:
-    """Write one answer's statistics into a response's fields."""
-    columns = torch.stack([stats.logprob.double(), stats.mu.double(), stats.var.double()])
-    logprob, mu, var = columns.cpu().tolist()
-    if choice >= 0:
-        row["choices_nll"][choice] = -sum(logprob)
-        row["choices_count"][choice] = len(logprob)
-    else:
-        row |= {
-            "nll": -sum(logprob), "count": len(logprob), "token_logprob": logprob, "token_mu": mu,
-            "token_var": var, "token_rank": stats.rank.cpu().tolist(),
-        }  # fmt: skip
-
-
-def _asked(example: Example) -> dict[str, Any]:
-    row: dict[str, Any] = {f"tag.{name}": value for name, value in example.tags.items()}
-    row["prompt"] = example.prompt or ""
-    if isinstance(example.target, str):
-        row["target"] = example.target
-    return row
-
-
-def _without_weights(settings: VlmSettings) -> dict[str, Any]:
-    """Settings that may be laid over a loaded model: all but those that choose its weights."""
-    fixed = {"name", "architecture", "revision", "lora", "trust_remote_code"}
-    return {key: value for key, value in plain(settings).items() if key not in fixed}

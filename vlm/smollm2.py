@@ -12,6 +12,13 @@ import torch
 from mmunlearn.chat.packaged import smollm2_folder
 
 IMAGE = "<image>"
+# SmolLM2's own turns, for messages whose content is a list of texts and pictures (its own template takes text alone).
+TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    "{% if message['content'] is string %}{{ message['content'] }}{% else %}{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<image>\n{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}"
+    "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
 PLACES = 8  # rows added to the embedding: the picture's token, and room so that its height stays even
 
 
@@ -45,5 +52,6 @@ def smollm2_llava(vision: dict[str, Any]) -> tuple[Any, Any]:
     processor = LlavaProcessor(
         image_processor=pictures, tokenizer=tokenizer, patch_size=vision["patch_size"],
         vision_feature_select_strategy="default", num_additional_image_tokens=1, image_token=IMAGE,
+        chat_template=TEMPLATE,
     )  # fmt: skip
     return model, processor

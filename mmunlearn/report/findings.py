@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmunlearn.cards import Card, Collapsed, Hidden
-from mmunlearn.report.table import ANCHORS, Table, row_of, value_of
+from mmunlearn.report.table import Table, anchor_of, is_anchor, row_of, value_of
 
 NEAR = 0.1  # how far above the retrained model an answer rate may lie and still count as gone
 HALF = 0.5  # share of the way from the retrained model to the original from which a trace counts as left
@@ -12,15 +12,15 @@ HALF = 0.5  # share of the way from the retrained model to the original from whi
 
 def findings(table: Table, card: Card | None) -> list[str]:
     """One sentence for each pattern of the card that some row shows; which rows follow a rule, not a choice."""
-    original, gold = row_of(table, "original"), row_of(table, "retrain")
-    if card is None or original is None:
+    if card is None or row_of(table, "original") is None:
         return []
     sentences = []
     for pattern in card.findings:
         told = [
             found
             for row in table["rows"]
-            if row["row"] not in ANCHORS
+            if not is_anchor(row["row"])
+            for original, gold in [(_anchor(table, row, "original"), _anchor(table, row, "retrain"))]
             for found in [
                 _hidden(pattern, row, original, gold)
                 if isinstance(pattern, Hidden)
@@ -33,12 +33,12 @@ def findings(table: Table, card: Card | None) -> list[str]:
     return sentences
 
 
-def _hidden(
-    pattern: Hidden, row: Mapping[str, Any], original: Mapping[str, Any], gold: Mapping[str, Any] | None
-) -> str:
+def _anchor(table: Table, row: Mapping[str, Any], anchor: str) -> Mapping[str, Any]:
+    return anchor_of(table, row["row"], anchor) or {"cells": {}}
+
+
+def _hidden(pattern: Hidden, row: Mapping[str, Any], original: Mapping[str, Any], gold: Mapping[str, Any]) -> str:
     """The row whose answers are gone while a trace of them is not."""
-    if gold is None:
-        return ""
     answers = [value_of(r, pattern.answers) for r in (row, gold)]
     traces = [value_of(r, pattern.trace) for r in (row, gold, original)]
     if None in answers or None in traces:

@@ -13,10 +13,24 @@ from mmunlearn.cards import Card
 from mmunlearn.data import Example
 from mmunlearn.report import plots
 from mmunlearn.report.attacks import attack_tables, curves
+from mmunlearn.report.confusion import confusions
+from mmunlearn.report.grids import picture_grids
+from mmunlearn.report.requests import request_tables
 from mmunlearn.report.runs import Finished
 from mmunlearn.report.shown import Shown, shown
 from mmunlearn.report.strips import Strip, make_strip
-from mmunlearn.report.table import ANCHORS, COLLAPSE, NOOP, Table, flags_of, nearest, row_of, sentence, value_of
+from mmunlearn.report.table import (
+    ANCHORS,
+    COLLAPSE,
+    NOOP,
+    Table,
+    flags_of,
+    is_anchor,
+    nearest,
+    row_of,
+    sentence,
+    value_of,
+)
 from mmunlearn.report.text import ARROWS
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
@@ -43,12 +57,16 @@ def page(table: Table, card: Card, runs: Sequence[Finished], pictures: Pictures 
         "ranking": plots.distance_ranking(table, titles),
         "attacks": attack_tables(first, titles),
         "relearn": plots.relearn_curves(relearned, axis, titles),
+        "grids": picture_grids(runs, table, card, titles),
+        "confusions": confusions(_shown_models(table, first), str(table["table"]), card, titles),
         "strips": _strips(table, card, first, titles, pictures or {}),
         "faces": "faces" in card.contains,
         "seed": min((run.seed for run in runs), default=0),
-        "provenance": [_provenance(run) for run in sorted(runs, key=lambda run: (run.row, run.seed))],
+        "provenance": [_provenance(run) for run in sorted(runs, key=lambda run: (run.row, run.request, run.seed))],
         "version": __version__,
         "anchors": ANCHORS,
+        "requests": request_tables(table, view),
+        "request": _first_request(table) if not any("@" in row["row"] for row in table["rows"]) else "",
     }
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -61,13 +79,22 @@ def page(table: Table, card: Card, runs: Sequence[Finished], pictures: Pictures 
 
 
 def first_seeds(runs: Sequence[Finished], table: Table) -> dict[str, Finished]:
-    """The run of each row's smallest seed, in the order of the table."""
+    """The run of each row's smallest seed (and first request), in the order of the table."""
     found: dict[str, Finished] = {}
     for row in table["rows"]:
-        own = [run for run in runs if run.row == row["row"]]
+        name, _, request = row["row"].partition("@")
+        own = [run for run in runs if run.row == row["row"]] or [run for run in runs if run.row == name]
+        # A run before any request is the start of the others and has no line of its own.
+        wanted = [request] if request else list(row.get("requests", ()))
+        own = [run for run in own if run.request in wanted] if wanted and any(run.request for run in own) else own
         if own:
-            found[row["row"]] = min(own, key=lambda run: run.seed)
+            order = {name: place for place, name in enumerate(wanted)}
+            found[row["row"]] = min(own, key=lambda run: (order.get(run.request, 0), run.seed))
     return found
+
+
+def _first_request(table: Table) -> str:
+    return next((next(iter(row["requests"])) for row in table["rows"] if row.get("requests")), "")
 
 
 def losses(runs: Mapping[str, Finished], card: Card) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -99,7 +126,7 @@ def _headline(table: Table, titles: Mapping[str, str]) -> list[tuple[str, str]]:
     if found is not None:
         facts.append(("nearest to retrained", titles.get(found[0], found[0])))
         facts.append(("its mean gap", f"{found[1]:.3f}"))
-    idle = [row["row"] for row in table["rows"] if row["row"] not in ANCHORS and flags_of(row) & {NOOP, COLLAPSE}]
+    idle = [row["row"] for row in table["rows"] if not is_anchor(row["row"]) and flags_of(row) & {NOOP, COLLAPSE}]
     facts.append(("no-op or collapsed", str(len(idle))))
     return facts
 
@@ -123,12 +150,17 @@ def _first(wanted: Sequence[str], measured: set[str]) -> str | None:
     return next((cell for cell in wanted if cell in measured), None)
 
 
+def _shown_models(table: Table, runs: Mapping[str, Finished]) -> dict[str, Finished]:
+    """Original, retrained model and the nearest method, where they have runs."""
+    best = nearest(table)
+    names = [*ANCHORS, *([best[0]] if best else [])]
+    return {name: runs[name] for name in names if name in runs and row_of(table, name) is not None}
+
+
 def _strips(
     table: Table, card: Card, runs: Mapping[str, Finished], titles: Mapping[str, str], pictures: Pictures
 ) -> list[Strip]:
-    best = nearest(table)
-    names = [*ANCHORS, *([best[0]] if best else [])]
-    models = {titles[name]: runs[name] for name in names if name in runs and row_of(table, name) is not None}
+    models = {titles[name]: run for name, run in _shown_models(table, runs).items()}
     made = []
     for split, examples in pictures.items():
         what = card.splits[split].what if split in card.splits else ""

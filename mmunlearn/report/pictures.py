@@ -18,7 +18,7 @@ def pictures_of(card: Card, runs: Sequence[Finished], root: Path | None = None) 
     """Examples by split of the runs' benchmark; empty, with a warning, where the data cannot be read any more."""
     from mmunlearn.benchmark import resolve_root
 
-    run = runs[0]
+    run = next((run for run in runs if run.request), runs[0])  # an original before any request shows none
     settings = {**card.tables[card.pick_table(str(run.results["table"]))].benchmark, **_benchmark_settings(run)}
     try:
         benchmark = registry.load("benchmarks", card.name, card.modality)(settings)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mmunlearn.report.table import ANCHORS, COLLAPSE, NOOP, Table, flags_of, gaps, value_of
+from mmunlearn.report.table import COLLAPSE, NOOP, Table, flags_of, gaps, is_anchor, value_of
 
 INK, GREY, BLUE, ORANGE, GREEN, RED = "#1f2933", "#9aa5b1", "#2f6fb7", "#d97706", "#2e8b57", "#c0392b"
 CURVES = (BLUE, ORANGE, "#7b5aa6", "#0f8b8d", "#8c6d46", "#d16ba5", "#52606d", "#b5a21a")  # neither red nor green
@@ -89,7 +89,7 @@ def utility_against_forgetting(table: Table, x: Axis, y: Axis, titles: Mapping[s
             colour, marker, size = _look(row)
             errors = [(row["cells"][a.cell]["std"] or 0) * a.factor for a in (x, y)]
             axis.errorbar(px, py, xerr=errors[0], yerr=errors[1], color=colour, elinewidth=0.8, alpha=0.6, zorder=2)
-            hollow = bool(flags_of(row) & {NOOP, COLLAPSE}) and row["row"] not in ANCHORS
+            hollow = bool(flags_of(row) & {NOOP, COLLAPSE}) and not is_anchor(row["row"])
             axis.scatter(
                 px, py, s=size, marker=marker, facecolor="white" if hollow else colour, edgecolor=colour, zorder=3
             )
@@ -102,15 +102,16 @@ def utility_against_forgetting(table: Table, x: Axis, y: Axis, titles: Mapping[s
         axis.set_ylabel(y.label)
         figure.canvas.draw()
         labels = [titles.get(row["row"], row["row"]) for row, _, _ in points]
-        weights = ["bold" if row["row"] in ANCHORS else "normal" for row, _, _ in points]
+        weights = ["bold" if is_anchor(row["row"]) else "normal" for row, _, _ in points]
         _place_labels(axis, xs, ys, labels, weights)
         return _svg(figure)
 
 
 def _look(row: Mapping[str, Any]) -> tuple[str, str, float]:
-    if row["row"] == "original":
+    name = row["row"].partition("@")[0]
+    if name == "original":
         return RED, "s", 60
-    if row["row"] == "retrain":
+    if name == "retrain":
         return GREEN, "*", 170
     return (GREY if flags_of(row) & {NOOP, COLLAPSE} else BLUE), "o", 36
 
@@ -189,8 +190,8 @@ def loss_histograms(losses: Mapping[str, tuple[np.ndarray, np.ndarray]], titles:
             axis.minorticks_off()
             axis.set_yticks([])
             axis.spines["left"].set_visible(False)
-            colour = {"original": RED, "retrain": GREEN}.get(row, INK)
-            weight = "bold" if row in ANCHORS else "normal"
+            colour = {"original": RED, "retrain": GREEN}.get(row.partition("@")[0], INK)
+            weight = "bold" if is_anchor(row) else "normal"
             axis.set_title(_shorten(titles.get(row, row)), fontsize=8.5, color=colour, fontweight=weight)
         for index in range(len(losses), lines * columns):
             axes[index // columns][index % columns].set_visible(False)
@@ -214,9 +215,9 @@ def distance_ranking(table: Table, titles: Mapping[str, str]) -> str | None:
     with _figure(9.4, 0.27 * len(ranked) + 0.9) as (figure, axes):
         axis = axes[0][0]
         for place, (name, gap) in enumerate(ranked):
-            colour = RED if name == "original" else GREY if flags_of(rows[name]) & {NOOP, COLLAPSE} else BLUE
+            colour = _look(rows[name])[0]
             axis.barh(place, gap, color=colour, height=0.66)
-            notes = ", ".join(sorted(flags_of(rows[name]) & {NOOP, COLLAPSE})) if name not in ANCHORS else ""
+            notes = ", ".join(sorted(flags_of(rows[name]) & {NOOP, COLLAPSE})) if not is_anchor(name) else ""
             axis.annotate(
                 f"{gap:.3f}" + (f"  {notes}" if notes else ""),
                 (gap, place),
@@ -245,12 +246,12 @@ def relearn_curves(
     with _figure(9.4, 3.6) as (figure, axes):
         axis = axes[0][0]
         axis.grid(color="#e4e7eb", linewidth=0.6)
-        others = [name for name in curves if name not in ANCHORS]
+        others = [name for name in curves if not is_anchor(name)]
         for name, points in curves.items():
             xs, ys, low, high = (np.asarray(column, dtype=float) for column in zip(*points, strict=True))
-            colour = {"original": RED, "retrain": GREEN}.get(name)
+            colour = {"original": RED, "retrain": GREEN}.get(name.partition("@")[0])
             colour = colour or CURVES[others.index(name) % len(CURVES)]
-            dash = "-" if name in ANCHORS or others.index(name) < len(CURVES) else "--"
+            dash = "-" if is_anchor(name) or others.index(name) < len(CURVES) else "--"
             axis.plot(
                 xs, ys, dash, marker="o", markersize=3.5, linewidth=1.4, color=colour, label=titles.get(name, name)
             )

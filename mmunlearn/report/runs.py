@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mmunlearn.errors import UserError
-from mmunlearn.records import Rows, read_rows
+from mmunlearn.records import Rows
+from mmunlearn.responses import rows_of
 
 SCHEMA = 1
 FIELDS = ("schema", "benchmark", "edition", "card_version", "table", "row", "method", "seed", "cells")
@@ -32,6 +33,11 @@ class Finished:
     def seed(self) -> int:
         return self.results["seed"]
 
+    @property
+    def request(self) -> str:
+        """The run's request; empty where the table has none, or before any."""
+        return self.results.get("request", "")
+
     @cached_property
     def manifest(self) -> dict[str, Any]:
         """Versions and hashes; empty when the file is missing."""
@@ -51,8 +57,7 @@ class Finished:
 
     def responses(self, split: str) -> Rows | None:
         """Stored responses to a split, sorted by id; None when there are none."""
-        rows = read_rows(self.path / "responses" / split)
-        return Rows.of(rows) if rows else None
+        return rows_of(self.path, split)
 
 
 def _json(path: Path) -> dict[str, Any]:

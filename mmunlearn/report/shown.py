@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mmunlearn import registry
-from mmunlearn.cards import Card, Column
+from mmunlearn.card_tables import Column
+from mmunlearn.cards import Card
 from mmunlearn.errors import UserError
 from mmunlearn.report.findings import findings
-from mmunlearn.report.table import ANCHORS, BEYOND, COLLAPSE, NOOP, Table, flags_of, nearest
+from mmunlearn.report.table import ANCHORS, BEYOND, COLLAPSE, NOOP, Table, flags_of, nearest, value_of
 
 MARKS = {NOOP: "°", COLLAPSE: "‡", BEYOND: "!"}
 UNSCORED = "†"
@@ -55,7 +56,7 @@ class ShownCell:
 
 @dataclass(frozen=True)
 class ShownRow:
-    """A row: its title as in the paper, name, number of seeds and cells in the order of the columns."""
+    """A row: its title as in the paper, name, number of seeds and requests and cells in the order of the columns."""
 
     name: str
     title: str
@@ -65,6 +66,7 @@ class ShownRow:
     cells: tuple[ShownCell, ...]
     cost: Mapping[str, str]
     nearest: bool
+    requests: int = 0  # how many a cell is the mean of at most; 0 where the table has none
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,11 @@ class Shown:
     def has_paper(self) -> bool:
         """Whether any number of the paper stands beside ours."""
         return any(column.has_paper for column in self.columns)
+
+    @property
+    def has_requests(self) -> bool:
+        """Whether cells are means over requests."""
+        return any(row.requests for row in self.rows)
 
 
 def shown(table: Table, card: Card | None = None) -> Shown:
@@ -144,25 +151,29 @@ def number(value: float | None, factor: float) -> str:
 def _row(
     row: Mapping[str, Any], columns: Sequence[ShownColumn], card: Card | None, edition: str, best: str
 ) -> ShownRow:
-    entry = card.rows.get(row["row"]) if card is not None else None
+    name, _, request = row["row"].partition("@")
+    entry = (card.rows.get(row["row"]) or card.rows.get(name)) if card is not None else None
+    suffix = f", {request}" if entry is not None and request and row["row"] not in card.rows else ""  # type: ignore[union-attr]
     cost = row["cost"]
     return ShownRow(
         name=row["row"],
-        title=entry.title if entry else row["row"],
+        title=f"{entry.title}{suffix}" if entry else row["row"],
         method=row["method"],
         seeds=len(row["seeds"]),
         flags=tuple(sorted(flags_of(row))),
-        cells=tuple(_cell(row["cells"].get(column.cell), column, edition) for column in columns),
+        cells=tuple(shown_cell(row["cells"].get(column.cell), column, edition) for column in columns),
         cost={
             "seconds": seconds(cost.get("seconds")),
             "peak": size(cost.get("peak_bytes")),
             "stored": size(cost.get("stored_bytes")),
         },
         nearest=row["row"] == best,
+        requests=len(row.get("requests", ())),
     )
 
 
-def _cell(cell: Mapping[str, Any] | None, column: ShownColumn, edition: str) -> ShownCell:
+def shown_cell(cell: Mapping[str, Any] | None, column: ShownColumn, edition: str) -> ShownCell:
+    """A cell of table.json in words."""
     if cell is None:
         return ShownCell("–", "", "", "", "", False)
     if column.published_only:
@@ -220,6 +231,7 @@ def _footnotes(table: Table, card: Card | None, rows: Sequence[ShownRow]) -> lis
         listed = "; ".join(f"n = {count}: {', '.join(names)}" for count, names in by_count.items())
         notes.append(f"Mean ± standard deviation over seeds. Seeds: {listed}.")
     plan = card.tables.get(str(table["table"])) if card is not None else None
+    notes += _request_notes(table, [column.cell for column in (plan.columns if plan else _all_columns(table))])
     if plan is None or any(column.better == "closer" for column in plan.columns):
         notes.append("↑ higher, ↓ lower, → nearer to the retrained model is better; rates in percent.")
     notes += findings(table, card)
@@ -239,9 +251,34 @@ def _footnotes(table: Table, card: Card | None, rows: Sequence[ShownRow]) -> lis
     absent = [name for name in ANCHORS if name not in {row.name for row in rows}]
     if absent:
         notes.append(f"Without {' and '.join(absent)}: the table cannot say how near a method comes to it.")
+    said = {cell: facts["note"] for row in table["rows"] for cell, facts in row["cells"].items() if facts.get("note")}
+    notes += [f"{cell}: {text}." for cell, text in said.items()]
     examples = {cell: facts["n"] for row in table["rows"][:1] for cell, facts in row["cells"].items() if facts["n"]}
     if examples:
         notes.append("Examples counted: " + ", ".join(f"{cell} {n:,}" for cell, n in examples.items()) + ".")
+    return notes
+
+
+def _request_notes(table: Table, cells: Sequence[str]) -> list[str]:
+    """What a mean over requests is the mean of; a sentence for cells that only some requests have."""
+    rows = [row for row in table["rows"] if row.get("requests")]
+    if not rows:
+        return []
+    most = max(len(row["requests"]) for row in rows)
+    notes = [
+        "A cell is the mean over the requests that have it, taken in each seed; what is counted (n) and the standard "
+        "error are those of one request."
+    ]
+    counts = {
+        cell: max(sum(value_of(facts, cell) is not None for facts in row["requests"].values()) for row in rows)
+        for cell in cells
+    }
+    some = [f"{cell} {count}" for cell, count in counts.items() if 0 < count < most]
+    if some:
+        notes.append(f"Requests: {most}; of these have {', '.join(some)}.")
+    fewer = [f"{row['row']} {len(row['requests'])}" for row in rows if len(row["requests"]) < most]
+    if fewer:
+        notes.append(f"Rows with fewer requests than {most}: {', '.join(fewer)}.")
     return notes
 
 

@@ -3,6 +3,7 @@
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from mmunlearn.cards import Card
@@ -25,8 +26,14 @@ def build_table(results: Sequence[Results], card: Card | None = None) -> Table:
     A cell's value is the mean over seeds, `std` their sample standard deviation (None for one seed), `n` the examples
     counted in a run (the smallest over seeds), `stderr` the root mean square of the runs' standard errors (the seeds
     share the examples, so it does not shrink with them), `unscored` the sum over seeds. `paper` is the published
-    number; it is compared, and the cell flagged, in the full edition only. Raises UserError for runs of different
-    tables and for two runs of one row and seed.
+    number; it is compared, and the cell flagged, in the full edition only.
+
+    Where the table has requests, a seed's value is the mean over the requests that have the cell, and what is said of a
+    run (n, stderr) is said of the run of one request: requests may share their examples, so nothing shrinks with them.
+    The row's `requests` holds the same of every request alone. With the card's `request_rows` every row and request is
+    a row `<row>@<request>`, beside the means of original and retrained model.
+
+    Raises UserError for runs of different tables and for two runs of one row, request and seed.
     """
     if not results:
         raise UserError("No finished run to make a table of.")
@@ -41,65 +48,129 @@ def build_table(results: Sequence[Results], card: Card | None = None) -> Table:
     plan = card.tables.get(str(head["table"])) if card is not None else None
     if card is not None and plan is None:
         raise UserError(f"{card.name} has no table {head['table']!r}; the runs were made with another card.")
-    groups = _by_row(results)
-    order = [name for name in (plan.rows if plan else ()) if name in groups]
+    groups = _groups(_by_row(results), plan)
+    requests = plan.requests if plan else {}
+    listed = [name for row in (plan.rows if plan else ()) for name in (row, *(f"{row}@{asked}" for asked in requests))]
+    order = [name for name in listed if name in groups]
     order += sorted((name for name in groups if name not in order), key=lambda name: (name not in ANCHORS, name))
     rows = [_row(name, groups[name], plan, head["edition"]) for name in order]
     compare = {"compare": list(plan.compare)} if plan is not None and plan.compare else {}
     return {"schema": SCHEMA, **head, **compare, "rows": rows}
 
 
-def _by_row(results: Sequence[Results]) -> dict[str, list[Results]]:
+@dataclass(frozen=True)
+class _Group:
+    """Runs of a row. start: runs before any request, which say what the row's method and cost are."""
+
+    runs: Sequence[Results]
+    start: Sequence[Results] = ()
+
+
+def _by_row(results: Sequence[Results]) -> dict[str, _Group]:
     groups: dict[str, list[Results]] = {}
     for result in results:
-        group = groups.setdefault(result["row"], [])
-        if any(other["seed"] == result["seed"] for other in group):
-            raise UserError(f"row {result['row']!r} has two runs of seed {result['seed']}. Name one of them only.")
-        if group and group[0]["method"] != result["method"]:
-            raise UserError(f"row {result['row']!r} has runs of {group[0]['method']} and of {result['method']}.")
+        group, request = groups.setdefault(result["row"], []), result.get("request")
+        same = [other for other in group if other.get("request") == request]
+        if any(other["seed"] == result["seed"] for other in same):
+            where = f", request {request!r}" if request else ""
+            raise UserError(
+                f"row {result['row']!r}{where} has two runs of seed {result['seed']}. Name one of them only."
+            )
+        other = next((other for other in group if bool(other.get("request")) == bool(request)), result)
+        if other["method"] != result["method"]:
+            raise UserError(f"row {result['row']!r} has runs of {other['method']} and of {result['method']}.")
         group.append(result)
-    return {name: sorted(group, key=lambda result: result["seed"]) for name, group in groups.items()}
+    found = {}
+    for name, group in groups.items():
+        ordered = sorted(group, key=lambda result: result["seed"])
+        asked = [result for result in ordered if result.get("request")]
+        found[name] = _Group(asked, [r for r in ordered if not r.get("request")]) if asked else _Group(ordered)
+    return found
 
 
-def _row(name: str, runs: Sequence[Results], plan: CardTable | None, edition: str) -> dict[str, Any]:
-    names = list(dict.fromkeys(cell for run in runs for cell in run["cells"]))
-    innocent = {NOOP} if name in ANCHORS else set()  # an anchor is expected to equal the model it is compared with
-    flags = {flag for run in runs for flag in run.get("flags") or ()}
+def _groups(rows: Mapping[str, _Group], plan: CardTable | None) -> dict[str, _Group]:
+    """Groups by the name of their row in the table: requests apart where the card wants them so."""
+    found: dict[str, _Group] = {}
+    for name, group in rows.items():
+        apart = plan is not None and plan.request_rows and any(run.get("request") for run in group.runs)
+        if not apart or name in ANCHORS:
+            found[name] = group
+        for request in _requests(group.runs, plan) if apart else ():
+            found[f"{name}@{request}"] = _Group([r for r in group.runs if r["request"] == request], group.start)
+    return found
+
+
+def _requests(runs: Sequence[Results], plan: CardTable | None) -> list[str]:
+    """Requests of the runs, in the card's order."""
+    have = {run["request"] for run in runs if run.get("request")}
+    listed = [request for request in (plan.requests if plan else ()) if request in have]
+    return listed + sorted(have - set(listed))
+
+
+def _row(name: str, group: _Group, plan: CardTable | None, edition: str) -> dict[str, Any]:
+    runs, about = group.runs, group.start or group.runs
     paper = plan.paper.cells.get(name, {}) if plan is not None and plan.paper is not None else {}
     tolerance = plan.paper.tolerance if plan is not None and plan.paper is not None else {}
     cells = {}
-    for cell in names:
-        merged = _cell([run["cells"][cell] for run in runs if cell in run["cells"]])
+    for cell, merged in _cells(name, runs).items():
+        flags = set((merged.pop("flag") or "").split(",")) - {""}
         merged["paper"] = paper.get(cell)
-        own = merged.pop("flags")
         if edition == "full" and _beyond(merged, tolerance.get(cell.rpartition("/")[2])):
-            own.add(BEYOND)
-        merged["flag"] = ",".join(sorted((flags | own) - innocent)) or None
-        cells[cell] = merged
+            flags.add(BEYOND)
+        cells[cell] = merged | {"flag": ",".join(sorted(flags)) or None}
     for cell, number in paper.items():  # published and not measured: the gap shows
         blank = {"value": None, "std": None, "n": 0, "stderr": None, "unscored": 0}
         cells.setdefault(cell, {**blank, "paper": number, "flag": None})
-    costs = [run.get("cost") or {} for run in runs]
-    cost = {field: _mean([c.get(field) for c in costs]) for field in ("seconds", "peak_bytes", "stored_bytes")}
-    return {
+    costs = [run.get("cost") or {} for run in about]
+    row = {
         "row": name,
-        "method": runs[0]["method"],
-        "seeds": [run["seed"] for run in runs],
+        "method": about[0]["method"],
+        "seeds": list(dict.fromkeys(run["seed"] for run in runs)),
         "cells": cells,
-        "cost": cost,
+        "cost": {field: _mean([c.get(field) for c in costs]) for field in ("seconds", "peak_bytes", "stored_bytes")},
     }
+    requests = _requests(runs, plan) if "@" not in name else []
+    if requests:
+        row["requests"] = {
+            request: {"seeds": [run["seed"] for run in own], "cells": _cells(name, own)}
+            for request in requests
+            for own in [[run for run in runs if run["request"] == request]]
+        }
+    return row
 
 
-def _cell(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    values = [part["value"] for part in parts if _is_number(part["value"])]
+def _cells(name: str, runs: Sequence[Results]) -> dict[str, dict[str, Any]]:
+    """Cells of a row from its runs, without the paper's numbers."""
+    innocent = {NOOP} if is_anchor(name) else set()  # an anchor is expected to equal the model it is compared with
+    flags = {flag for run in runs for flag in run.get("flags") or ()}
+    found = {}
+    for cell in dict.fromkeys(cell for run in runs for cell in run["cells"]):
+        by_seed: dict[int, list[Mapping[str, Any]]] = {}
+        for run in runs:
+            if cell in run["cells"]:
+                by_seed.setdefault(run["seed"], []).append(run["cells"][cell])
+        merged = _cell(list(by_seed.values()))
+        merged["flag"] = ",".join(sorted((flags | merged["flag"]) - innocent)) or None
+        found[cell] = merged
+    return found
+
+
+def _cell(seeds: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    """One cell from its parts: by seed, one part a request."""
+    parts = [part for seed in seeds for part in seed]
+    values = [value for value in (_mean([part["value"] for part in seed]) for seed in seeds) if value is not None]
     errors = [part["stderr"] for part in parts if _is_number(part.get("stderr"))]
+    notes = list(dict.fromkeys(part["note"] for part in parts if part.get("note")))
+    several = any(len(seed) > 1 for seed in seeds)
+    counted = [part["n"] for part in parts if not several or _is_number(part["value"])]  # requests that have the cell
     return {
+        **({"note": "; ".join(notes)} if notes else {}),
         "value": _mean(values),
         "std": statistics.stdev(values) if len(values) > 1 else None,
-        "n": min((part["n"] for part in parts), default=0),
+        "n": min(counted, default=0),
         "stderr": math.sqrt(statistics.fmean(e * e for e in errors)) if errors else None,
         "unscored": sum(part.get("unscored") or 0 for part in parts),
-        "flags": {flag for part in parts if part.get("flag") for flag in part["flag"].split(",")},
+        "flag": {flag for part in parts if part.get("flag") for flag in part["flag"].split(",")},
     }
 
 
@@ -116,6 +187,18 @@ def _beyond(cell: Mapping[str, Any], tolerance: float | None) -> bool:
     if tolerance is None or cell["paper"] is None or cell["value"] is None:
         return False
     return abs(cell["value"] - cell["paper"]) > tolerance + 1e-12
+
+
+def is_anchor(name: str) -> bool:
+    """Whether a row is the original's or the retrained model's, on all requests or on one."""
+    return name.partition("@")[0] in ANCHORS
+
+
+def anchor_of(table: Table, name: str, anchor: str) -> dict[str, Any] | None:
+    """The original's or the retrained model's row that row `name` is compared with: of the same request, if any."""
+    request = name.partition("@")[2]
+    same = row_of(table, f"{anchor}@{request}") if request else None
+    return same if same is not None else row_of(table, anchor)
 
 
 def row_of(table: Table, name: str) -> dict[str, Any] | None:
@@ -152,15 +235,16 @@ def compared_cells(table: Table) -> tuple[str, ...]:
 
 def gaps(table: Table) -> dict[str, float]:
     """Mean absolute difference from the retrained model over `compared_cells`, by row (not for rows that lack one)."""
-    gold, cells = row_of(table, "retrain"), compared_cells(table)
+    cells = compared_cells(table)
     found = {}
     for row in table["rows"]:
-        values = [value_of(row, cell) for cell in cells]
-        if gold is None or row is gold or not cells or any(value is None for value in values):
+        gold = anchor_of(table, row["row"], "retrain")
+        if gold is None or not cells or row["row"].partition("@")[0] == "retrain":
             continue
-        found[row["row"]] = statistics.fmean(
-            abs(value - gold["cells"][cell]["value"]) for cell, value in zip(cells, values, strict=True)
-        )
+        pairs = [(value_of(row, cell), value_of(gold, cell)) for cell in cells]
+        apart = [abs(value - other) for value, other in pairs if value is not None and other is not None]
+        if len(apart) == len(cells):
+            found[row["row"]] = statistics.fmean(apart)
     return found
 
 
@@ -172,7 +256,7 @@ def nearest(table: Table) -> tuple[str, float] | None:
     able = {
         name: gap
         for name, gap in gaps(table).items()
-        if name not in ANCHORS and not flags_of(row_of(table, name) or {"cells": {}}) & {NOOP, COLLAPSE}
+        if not is_anchor(name) and not flags_of(row_of(table, name) or {"cells": {}}) & {NOOP, COLLAPSE}
     }
     if not able:
         return None

@@ -37,6 +37,9 @@ def markdown(table: Table, shown: Shown) -> str:
         if column.has_paper:
             head.append("paper (difference)" if full else "paper (full edition)")
             align.append("---:")
+    if shown.has_requests:
+        head.append("requests")
+        align.append("---:")
     lines = [f"### {_md(shown.title)}", "", shown.subtitle, "", _line([*head, "time"]), _line([*align, "---:"])]
     for row in shown.rows:
         name = _md(row.title) if row.title.lower() == row.name else f"{_md(row.title)} (`{row.name}`)"
@@ -45,7 +48,8 @@ def markdown(table: Table, shown: Shown) -> str:
             fields.append(cell.text)
             if column.has_paper:
                 fields.append(cell.paper + (f" ({cell.difference})" if cell.difference else ""))
-        lines.append(_line([*fields, row.cost["seconds"]]))
+        requests = [str(row.requests or "–")] if shown.has_requests else []
+        lines.append(_line([*fields, *requests, row.cost["seconds"]]))
     lines += ["", *(f"- {note}" for note in shown.footnotes), "", f"**{sentence(table)}**", ""]
     return "\n".join(lines)
 
@@ -63,13 +67,14 @@ def aligned(table: Table, shown: Shown) -> str:
     head = ["row"]
     for column in shown.columns:
         head += [heading(column, ARROWS), *(["paper"] if column.has_paper else [])]
-    grid = [[*head, "time"]]
+    grid = [[*head, *(["requests"] if shown.has_requests else []), "time"]]
     for row in shown.rows:
         fields = [("* " if row.nearest else "  ") + row.name]
         for column, cell in zip(shown.columns, row.cells, strict=True):
             paper = cell.paper + (f" ({cell.difference})" if cell.difference else "")
             fields += [cell.text, *([paper] if column.has_paper else [])]
-        grid.append([*fields, row.cost["seconds"]])
+        requests = [str(row.requests or "–")] if shown.has_requests else []
+        grid.append([*fields, *requests, row.cost["seconds"]])
     widths = [max(len(line[index]) for line in grid) for index in range(len(grid[0]))]
     lines = []
     for line in grid:

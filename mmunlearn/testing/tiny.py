@@ -42,8 +42,8 @@ class TinyHandle(Handle):
 
     modality = "tiny"
 
-    def __init__(self, settings: TinySettings | None = None, seed: int = 0):
-        self.settings = settings or TinySettings()
+    def __init__(self, settings: TinySettings | Mapping[str, Any] | None = None, seed: int = 0):
+        self.settings = settings if isinstance(settings, TinySettings) else build(TinySettings, settings or {}, "model")
         self.module = _network(self.settings, seed)
 
     def collate(self, examples: Sequence[Example], view: View | None = None) -> Batch:

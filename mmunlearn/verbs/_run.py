@@ -24,13 +24,18 @@ def run_settings(content: Mapping[str, Any]) -> Any:
     if edition not in card.editions:
         raise UserError(f"edition: {edition!r} is not one of {', '.join(card.editions)}.")
     table = card.pick_table(content.get("evaluate", {}).get("table"))
+    request = content.get("request") or None
     under: dict[str, Any] = {
-        "modality": card.modality, "benchmark": card.tables[table].benchmark, "train": card.editions[edition].train,
-        "model": card.model(table, edition),
+        "modality": card.modality, "benchmark": card.asked(table, request), "train": card.editions[edition].train,
+        "model": {} if content.get("start") else card.model(table, edition),
     }  # fmt: skip
     row = content.get("row")
     if row:
-        under["method"] = card.method(row, table, edition, content.get("preset"))
+        under["method"] = (
+            card.method(row, table, edition, content.get("preset"), request)
+            if row != "original" or request is None
+            else {"name": "as_given"}  # the original of a request is the one that was trained once
+        )
     content = {key: value for key, value in content.items() if key != "preset"}
     settings = merge(under, content)
     if "method" not in settings:
@@ -39,7 +44,8 @@ def run_settings(content: Mapping[str, Any]) -> Any:
         )
     if row and content.get("method", {}).get("name", under["method"]["name"]) != under["method"]["name"]:
         raise UserError(f"method.name: row {row!r} is method {under['method']['name']!r}. Give one of the two.")
-    if settings["method"].get("name") != "retrain" and not settings.get("start"):
+    # as_given without a start is the published model that `model.name` names.
+    if settings["method"].get("name") not in ("retrain", "as_given") and not settings.get("start"):
         raise UserError(
             "start: is required and missing: the folder of the model to unlearn. Example: start=runs/original"
         )

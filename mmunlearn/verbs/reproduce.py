@@ -18,6 +18,9 @@ def command(
     edition: Annotated[str, typer.Option(help="mini (generated data) or full (the paper's, under --root).")] = "mini",
     table: Annotated[str | None, typer.Option(help="Table of the card (default: the card's main one).")] = None,
     rows: Annotated[str | None, typer.Option(help="Comma-separated rows; original and retrain always run.")] = None,
+    requests: Annotated[
+        str | None, typer.Option(help="Comma-separated requests of the table (default: all of them).")
+    ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Repeats with seeds 0, 1, …")] = 1,
     limit: Annotated[int, typer.Option(min=0, help="At most that many examples a split are measured (0: all).")] = 0,
     root: Annotated[Path | None, typer.Option(help="Folder of the full data.")] = None,
@@ -38,7 +41,13 @@ def command(
     if edition not in ("mini", "full"):
         raise UserError(f"--edition: {edition!r} is not one of mini, full.")
     where = out or Path("out") / f"{name}-{edition}"
-    chosen = tuple(row.strip() for row in rows.split(",") if row.strip()) if rows else ()
-    plan = Plan(name, where, edition, table, chosen, seeds, limit, root, preset, read_settings(config, words) or None)  # type: ignore[arg-type]
+    words_laid = read_settings(config, words) or None
+    chosen, asked = _names(rows), _names(requests)
+    plan = Plan(name, where, edition, table, chosen, seeds, limit, root, preset, words_laid, asked)  # type: ignore[arg-type]
     result = reproduce(plan, make_launcher(launcher, logs=where / "logs"))
     print(printed(result, card, where))
+
+
+def _names(text: str | None) -> tuple[str, ...]:
+    """The names of a comma-separated list."""
+    return tuple(name.strip() for name in (text or "").split(",") if name.strip())

@@ -85,6 +85,13 @@ def test_a_sound_card_is_accepted():
         ("modality", "audio", "modality"),
         ("sorce", {}, "Did you mean source?"),
         ("splits.forget.from", "-", "from: is required"),
+        ("tables.one.requests", {"a": {"concept": 1}, "b.2": {"concept": 2}}, None),
+        ("tables.one.requests", {"a b": {"concept": 1}}, "request 'a b' becomes part of a folder's name"),
+        ("tables.one.requests", {"a@b": {"concept": 1}}, "letters, digits and"),
+        ("tables.one.requests", {"a": {}}, "request 'a' holds settings of the benchmark"),
+        ("tables.one.requests", {"a": {"name": "mufac"}}, "other than its name"),
+        ("tables.one.sequential", True, "sequential is set and there are no requests"),
+        ("tables.one.request_rows", True, "request_rows is set and there are no requests"),
     ],
 )
 def test_inconsistent_cards_name_the_place(path, value, fragment):
@@ -162,3 +169,76 @@ def test_a_changed_card_is_read_again_and_its_name_is_its_files(tmp_path):
 def test_every_shipped_card_is_sound():
     for name in card_files():
         assert name == read_card(name).name
+
+
+# ---- requests of an edition, settings of a request, published tables -------------------------------------------
+REQUESTS = {"style_a": {"task": "a"}, "style_b": {"task": "b"}, "object_c": {"task": "c"}}
+
+
+def asking(**more):
+    card = changed("tables.one.requests", REQUESTS)
+    card["tables"]["one"] |= more
+    return card
+
+
+def test_an_edition_runs_its_own_requests_in_the_order_of_the_card():
+    table = build(Card, asking(request_editions={"mini": ["object_c", "style_a"]}), "").tables["one"]
+    assert ("style_a", "object_c") == table.requests_of("mini")
+    assert tuple(REQUESTS) == table.requests_of("full")
+
+
+def test_an_edition_cannot_run_a_request_that_the_table_lacks():
+    with pytest.raises(UserError, match=r"request_editions.mini: 'style_z' is not among"):
+        build(Card, asking(request_editions={"mini": ["style_z"]}), "")
+
+
+def test_settings_of_a_request_lie_between_the_row_and_the_mini_edition():
+    card = asking()
+    card["rows"]["tuned"]["requests"] = {"object_*": {"beta": 5, "optimiser": {"lr": 0.9, "momentum": 0.1}}}
+    card["tables"]["one"]["overrides"] = {}
+    built = build(Card, card, "")
+    assert {"name": "npo", "beta": 1, "optimiser": {"lr": 0.3, "name": "sgd"}} == built.method(
+        "tuned", "one", "full", request="style_a"
+    )
+    assert {"name": "npo", "beta": 5, "optimiser": {"lr": 0.9, "name": "sgd", "momentum": 0.1}} == built.method(
+        "tuned", "one", "full", request="object_c"
+    )
+    mini = built.method("tuned", "one", "mini", request="object_c")
+    assert (5, 0.2) == (mini["beta"], mini["optimiser"]["lr"])
+    assert 1 == built.method("tuned", "one", "full")["beta"]
+
+
+def test_settings_of_a_request_need_a_source():
+    card = asking()
+    card["rows"]["tuned"] |= {"requests": {"object_*": {"gamma": 5}}, "from": {"beta": "paper", "optimiser": "paper"}}
+    with pytest.raises(UserError, match="no `from` for gamma"):
+        build(Card, card, "")
+
+
+def test_a_published_table_has_a_cell_for_every_column():
+    table = {"title": "Others", "columns": ["a", "b"], "rows": {"x": [1.0, None]}, "from": "a paper"}
+    assert (1.0, None) == build(Card, changed("published", {"others": table}), "").published["others"].rows["x"]
+    with pytest.raises(UserError, match="'x' has 1 cells for 2 columns"):
+        build(Card, changed("published", {"others": table | {"rows": {"x": [1.0]}}}), "")
+
+
+def test_a_requests_settings_are_laid_over_the_tables():
+    content = changed("tables.one.benchmark", {"task": {"kind": "style", "size": 3}})
+    content["tables"]["one"]["requests"] = {"a": {"task": {"kind": "object"}}, "b": {"seed": 1}}
+    card = build(Card, content, "demo")
+    assert {"task": {"kind": "style", "size": 3}} == card.asked("one", None)
+    assert {"task": {"kind": "object", "size": 3}} == card.asked("one", "a")
+    assert {"task": {"kind": "style", "size": 3}, "seed": 1} == card.asked("one", "b")
+    with pytest.raises(UserError, match="has no request 'c'"):
+        card.asked("one", "c")
+    with pytest.raises(UserError, match="has no requests"):
+        build(Card, CARD, "demo").asked("one", "a")
+
+
+def test_published_cells_of_rows_apart_name_row_and_request():
+    content = changed("tables.one.paper.cells", {"tuned@a": {"forget/top1": 0.5}})
+    content["tables"]["one"] |= {"requests": {"a": {"seed": 1}}, "request_rows": True}
+    assert "tuned@a" in build(Card, content, "demo").tables["one"].names()
+    content["tables"]["one"]["request_rows"] = False
+    with pytest.raises(UserError, match="'tuned@a' is not among the table's rows"):
+        build(Card, content, "demo")

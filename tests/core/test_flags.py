@@ -66,3 +66,21 @@ def test_flags_of_texts(tmp_path):
         store_texts(run, "test", test, 1.0)
         compare = Comparison(original=original.path)
         assert expected == flags_of(run, {"weights_unchanged": False}, compare, "ga"), name
+
+
+def store_pictures(run, hashes):
+    found = ({"id": f"{n:03d}", "image": f"{n}.png", "image_hash": text} for n, text in enumerate(hashes))
+    Shard(run.path / "responses" / "answers").append(found)
+    (run.path / "images" / "answers").mkdir(parents=True)
+
+
+def test_a_method_that_changes_at_most_one_picture_in_a_hundred_did_nothing(tmp_path):
+    before = [f"{n}" for n in range(200)]
+    original = Run.scratch(tmp_path / "original")
+    store_pictures(original, before)
+    for changed, expected in ((0, ["noop"]), (2, ["noop"]), (3, []), (200, [])):
+        run = Run.scratch(tmp_path / f"{changed}")
+        store_pictures(run, [*("other" for _ in range(changed)), *before[changed:]])
+        compare = Comparison(original=original.path)
+        assert expected == flags_of(run, {"weights_unchanged": False}, compare, "esd"), changed
+        assert [] == flags_of(run, {"weights_unchanged": False}, Comparison(), "esd")

@@ -4,6 +4,7 @@ import json
 import math
 
 import pytest
+import yaml
 
 from mmunlearn import registry
 from mmunlearn.cards import EvaluationPlan
@@ -109,6 +110,21 @@ def test_a_limit_keeps_the_first_examples():
     split = tiny_splits()["retain"]
     assert split.ids[:3] == limited(split, 3).ids
     assert split.ids == limited(split, 0).ids == limited(split, 10_000).ids
+
+
+def test_a_guard_is_not_called_idle_for_leaving_the_weights(tmp_path, finished, monkeypatch):
+    path, _ = finished
+    with_guard = settings(start=str(path), model={}, method={"name": "as_given"})
+    assert "noop" in execute(with_guard, tmp_path / "plain")["flags"]
+    method = registry.load("methods", "as_given")
+    monkeypatch.setattr(method, "edit", lambda self, handle, data, run: setattr(handle, "guard", object()))
+    assert "noop" not in execute(with_guard, tmp_path / "guarded")["flags"]
+
+
+def test_a_run_without_a_request_is_stored_as_it_always_was(finished):
+    path, results = finished
+    stored = yaml.safe_load((path / "config.yaml").read_text())
+    assert not {"request", "earlier"} & {*stored, *results}
 
 
 def test_cells_that_are_no_number_become_null():

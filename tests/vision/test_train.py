@@ -1,6 +1,5 @@
 """The train script as a user types it: alone, under accelerate, and with mistakes."""
 
-import csv
 import json
 import os
 import subprocess
@@ -10,35 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file
 
 from mmunlearn.records import read_rows
 
 pytestmark = pytest.mark.xdist_group("vision_train")  # one process makes what the tests of this file share
 ROOT = Path(__file__).parents[2]
-FOLDER = "custom_korean_family_dataset_resolution_128"
 SINGLE = ["-m", "mmunlearn.vision.train"]
 DOUBLE = ["-m", "accelerate.commands.launch", "--num_processes", "2", "--cpu", *SINGLE]
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """MUFAC's layout with small noise pictures."""
-    root, draw = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
-    for part, first, families in (("train", 1, 8), ("val", 801, 3), ("test", 851, 3)):
-        pictures = root / FOLDER / f"{part}_images"
-        pictures.mkdir(parents=True)
-        rows = []
-        for family in range(first, first + families):
-            for index, letter in enumerate("abcdefgh"):
-                name = f"F{family:04d}_AGE_D_{18 + index}_{letter}1.jpg"
-                coarse = Image.fromarray(draw.integers(0, 256, (4, 4, 3), dtype=np.uint8))
-                coarse.resize((32, 32)).save(pictures / name)
-                rows.append((f"F{family:04d}", "D", letter, name))
-        with open(root / FOLDER / f"custom_{part}_dataset.csv", "w", newline="") as stream:
-            csv.writer(stream).writerows([("family_id", "person_id", "age_class", "image_path"), *rows])
-    return root
+def data(noise_mufac):
+    return noise_mufac(8, 3, 3)
 
 
 def launch(start, data, out, *more):

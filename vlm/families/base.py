@@ -1,5 +1,6 @@
 """Family: what a handle must know of one kind of image-text-to-text model beside what transformers says for all."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -23,7 +24,7 @@ class Picture:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Family:
+class Family(ABC):
     """The common case: a tower whose output has one row a picture, a projector, a language model (LLaVA)."""
 
     types: ClassVar[tuple[str, ...]] = ()  # config.model_type
@@ -112,13 +113,16 @@ class Family:
         return list(made.split([len(p) for p in pixels]))
 
     def encode(self, model: nn.Module, pixels: Tensor) -> Float[Tensor, "tile token width"]:
-        """The tower's output for rows of `pixels`."""
-        raise NotImplementedError
+        """The tower's output for rows of `pixels`, where tiles need nothing else; other families give `features`."""
+        raise NotImplementedError(
+            f"{type(self).__name__} says neither what its tower makes of tiles (encode) nor of pictures (features); "
+            "define one of the two, or set separable = False."
+        )
 
     def stand_in(self, features: Sequence[Tensor]) -> Tensor:
         """Kept features of a batch in the shape in which they pass the model's forward in the place of pixels."""
         return torch.cat(list(features))
 
+    @abstractmethod
     def served(self, model: nn.Module, features: Tensor) -> Any:
         """A tower's output made of kept features, as the model's own forward pass reads it."""
-        raise NotImplementedError

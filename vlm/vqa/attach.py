@@ -58,16 +58,24 @@ def utility_splits(sources: Sequence[UtilitySource]) -> dict[str, Split]:
 
 
 def utility_plans(sources: Sequence[UtilitySource]) -> tuple[EvaluationPlan, ...]:
-    """What is measured on them: cells utility/<name>_accuracy, for MME utility/<name>_accuracy_plus too."""
+    """What is measured on them: cells utility/<name>_accuracy; utility/<name>_accuracy_plus for MME and
+    utility/<name>_f1 for POPE too; and utility/mean over the accuracies, where there are several (as MMUBench 5 takes
+    the mean of its suites)."""
     _distinct(sources)
     plans = []
+    accuracies = [f"utility/{source.title}_accuracy" for source in sources]
     for source in sources:
         metrics: list[dict[str, Any]] = [{"name": "mean_verdict", "as": f"{source.title}_accuracy"}]
         if source.format == "mme":
             metrics.append({"name": "group_accuracy", "as": f"{source.title}_accuracy_plus"})
+        if source.format == "pope":
+            metrics.append({"name": "yes_f1", "as": f"{source.title}_f1"})
         judge = JUDGES.get(source.format, "vqa_answer")
         name = f"utility_{source.title}"
         plans.append(EvaluationPlan(name=name, section="utility", split=name, judge=judge, metrics=tuple(metrics)))
+    if len(plans) > 1:
+        mean = {"name": "cell_mean", "as": "mean", "cells": accuracies}
+        plans.append(EvaluationPlan(name="utility_mean", section="utility", metrics=(mean,)))
     return tuple(plans)
 
 

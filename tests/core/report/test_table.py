@@ -200,3 +200,103 @@ def test_sentence_names_method_gap_cells_and_the_originals_gap(card, run_result)
         "Nearest to the retrained model: finetune, mean absolute gap 0.010 over test/top1, forget/top1, forget/mia"
     )
     assert f"{expected}; the original model's gap is 0.327." == text
+
+
+# ---- requests ------------------------------------------------------------------------------------------------------
+def asked(run_result, row, seed, request, **cells):
+    return run_result(row, seed, **cells) | ({"request": request} if request else {})
+
+
+@pytest.fixture
+def asking(card):
+    """The sample card with three requests; `asking(request_rows=True)` keeps them apart."""
+
+    def make(**more):
+        table = card.tables["main"].model_copy(update={"requests": {n: {"n": n} for n in ("b", "a", "c")}, **more})
+        return card.model_copy(update={"tables": {"main": table}})
+
+    return make
+
+
+def test_requests_are_averaged_in_each_seed_and_then_over_seeds(asking, run_result) -> None:
+    values = {("a", 0): 0.2, ("b", 0): 0.4, ("a", 1): 0.5, ("b", 1): 0.9}
+    runs = [asked(run_result, "scrub", seed, name, test__top1=value) for (name, seed), value in values.items()]
+    runs[0]["cells"]["test/top1"] |= {"n": 30, "stderr": 0.05, "unscored": 2}
+    row = row_of(build_table(runs, asking()), "scrub")
+    cell = row["cells"]["test/top1"]
+    assert 0.5 == pytest.approx(cell["value"], abs=1e-12)  # seeds: 0.3 and 0.7
+    assert math.sqrt(2 * 0.04) == pytest.approx(cell["std"], abs=1e-12)
+    assert (30, 2) == (cell["n"], cell["unscored"])
+    assert math.sqrt((0.0025 + 3 * 0.0009) / 4) == pytest.approx(cell["stderr"], abs=1e-12)
+    assert [0, 1] == row["seeds"]
+    assert ["b", "a"] == list(row["requests"])  # in the card's order
+    own = row["requests"]["a"]
+    assert [0, 1] == own["seeds"] and 0.35 == pytest.approx(own["cells"]["test/top1"]["value"], abs=1e-12)
+
+
+def test_a_cell_is_the_mean_over_the_requests_that_have_it(asking, run_result) -> None:
+    runs = [
+        asked(run_result, "scrub", 0, "a", test__top1=0.2, forget__mia=0.6),
+        asked(run_result, "scrub", 0, "b", test__top1=0.4),
+        asked(run_result, "scrub", 0, "c", test__top1=None),
+    ]
+    runs[2]["cells"]["test/top1"]["n"] = 0  # measured on nothing
+    cells = row_of(build_table(runs, asking()), "scrub")["cells"]
+    assert (0.3, 40, 0.6) == (
+        pytest.approx(cells["test/top1"]["value"]),
+        cells["test/top1"]["n"],
+        cells["forget/mia"]["value"],
+    )
+
+
+def test_the_start_of_the_original_says_method_and_cost_and_no_figures(asking, run_result) -> None:
+    runs = [
+        asked(run_result, "original", 0, "", test__top1=0.9),
+        asked(run_result, "original", 0, "a", test__top1=0.6) | {"method": "as_given", "cost": {"seconds": 0.1}},
+    ]
+    row = row_of(build_table(runs, asking()), "original")
+    assert (0.6, "retrain", 10.0) == (row["cells"]["test/top1"]["value"], row["method"], row["cost"]["seconds"])
+    assert ["a"] == list(row["requests"])
+
+
+def test_only_rows_with_requests_have_the_new_key(asking, run_result) -> None:
+    runs = [asked(run_result, "scrub", 0, "a", test__top1=0.6), run_result("finetune", test__top1=0.6)]
+    table = build_table(runs, asking())
+    assert {"row", "method", "seeds", "cells", "cost", "requests"} == set(row_of(table, "scrub"))
+    assert {"row", "method", "seeds", "cells", "cost"} == set(row_of(table, "finetune"))
+    cell = row_of(table, "scrub")["requests"]["a"]["cells"]["test/top1"]
+    assert {"value", "std", "n", "stderr", "unscored", "flag"} == set(cell)
+
+
+def test_rows_apart_are_compared_with_the_retrained_model_of_their_request(asking, run_result) -> None:
+    values = {"original": (0.9, 0.9), "retrain": (0.1, 0.5), "scrub": (0.2, 0.9), "finetune": (0.5, 0.5)}
+    runs = [
+        asked(run_result, row, 0, name, test__top1=value)
+        for row, pair in values.items()
+        for name, value in zip("ab", pair, strict=True)
+    ]
+    table = build_table(runs, asking(request_rows=True))
+    assert [
+        "original", "original@b", "original@a", "retrain", "retrain@b", "retrain@a", "finetune@b", "finetune@a",
+        "scrub@b", "scrub@a",
+    ] == [row["row"] for row in table["rows"]]  # fmt: skip
+    found = gaps(table)
+    assert {"finetune@a": 0.4, "finetune@b": 0.0, "scrub@a": 0.1, "scrub@b": 0.4} == {
+        name: pytest.approx(gap) for name, gap in found.items() if "original" not in name
+    }
+    assert ("finetune@b", 0.0) == nearest(table)
+    assert 0.8 == pytest.approx(found["original@a"]) and 0.6 == pytest.approx(found["original"])
+
+
+def test_two_runs_of_a_request_and_seed_are_refused(asking, run_result) -> None:
+    runs = [asked(run_result, "scrub", 0, "a", test__top1=0.6) for _ in range(2)]
+    with pytest.raises(UserError, match="request 'a' has two runs of seed 0"):
+        build_table(runs, asking())
+
+
+def test_anchors_may_equal_the_original_on_a_request_too(asking, run_result) -> None:
+    runs = [asked(run_result, row, 0, "a", test__top1=0.6) | {"flags": ["noop"]} for row in ("original", "scrub")]
+    for card in (asking(), asking(request_rows=True)):
+        rows = {row["row"]: row for row in build_table(runs, card)["rows"]}
+        flags = {name: row["cells"]["test/top1"]["flag"] for name, row in rows.items()}
+        assert all((flag == "noop") == name.startswith("scrub") for name, flag in flags.items())

@@ -145,7 +145,8 @@ def test_sizes(value: float | None, expected: str) -> None:
 
 
 def test_published_only_column_shows_the_papers_number_alone_in_its_unit(card, run_result) -> None:
-    from mmunlearn.cards import Card, Column
+    from mmunlearn.card_tables import Column
+    from mmunlearn.cards import Card
 
     plan = card.tables["main"]
     extra = Column(cell="paper/minutes", title="Time", better="lower", published_only=True, unit="min")

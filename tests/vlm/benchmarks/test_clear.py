@@ -14,18 +14,7 @@ from mmunlearn.errors import UserError
 SIZES = ClearSizes(
     authors=4, unseen=1, real=2, forget01=1, forget05=2, forget10=2, pictures=2, perturbed=2, size_px=16
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("clear") / "mini"
-    write_clear(folder, SIZES, 0)
-    return folder
-
-
-@pytest.fixture
-def root(made, tmp_path):
-    return shutil.copytree(made, tmp_path / "data")
+WRITE = write_clear
 
 
 def rows(root, name):

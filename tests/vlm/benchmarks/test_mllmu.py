@@ -13,20 +13,7 @@ from mmunlearn.errors import UserError
 SIZES = MllmuSizes(
     persons=4, celebrities=1, unseen=1, forget_5=1, forget_10=2, forget_15=3, views=2, size_px=16
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("mllmu") / "mini"
-    write_mllmu(folder, SIZES, 0)
-    return folder
-
-
-@pytest.fixture
-def root(made, tmp_path):
-    import shutil
-
-    return shutil.copytree(made, tmp_path / "data")
+WRITE = write_mllmu
 
 
 def rows(root, name):

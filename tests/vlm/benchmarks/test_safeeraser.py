@@ -9,7 +9,7 @@ from mmunlearn.vlm.benchmarks.safeeraser import Safeeraser
 
 from mmunlearn.cards import read_card
 from mmunlearn.errors import UserError
-from mmunlearn.reproduce import Plan, run_settings
+from mmunlearn.reproduce import Plan, Point, run_settings
 
 SIZES = {"train_records": 2, "val_records": 1, "size_px": 32}
 
@@ -184,21 +184,20 @@ def test_broken_prompts_are_refused(content, words, root):
 def test_full_edition_starts_from_the_published_model_and_has_no_gold_row():
     card = read_card("safeeraser")
     plan = Plan(benchmark="safeeraser", edition="full", out=None)
-    original = run_settings(card, plan, "original", 0)
+    original = run_settings(card, plan, Point("original", 0))
     assert ("as_given", "llava-hf/llava-1.5-7b-hf") == (original["method"]["name"], card.editions["full"].model["name"])
     assert ("mini",) == card.rows["retrain"].editions
-    popd = run_settings(card, plan, "popd", 0)
+    popd = run_settings(card, plan, Point("popd", 0))
     assert (32, 256) == (popd["model"]["lora"]["r"], popd["model"]["lora"]["alpha"])
 
 
 def test_reference_preset_brings_the_released_label_builder_and_divergence():
     card = read_card("safeeraser")
     plan = Plan(benchmark="safeeraser", edition="full", out=None, preset="reference")
-    settings = run_settings(card, plan, "klpd", 0)
+    settings = run_settings(card, plan, Point("klpd", 0))
     assert ("safeeraser", "all") == (settings["model"]["labels"], settings["method"]["kl_scope"])
-    assert (
-        "labels" not in run_settings(card, Plan(benchmark="safeeraser", edition="full", out=None), "klpd", 0)["model"]
-    )
+    plain = Plan(benchmark="safeeraser", edition="full", out=None)
+    assert "labels" not in run_settings(card, plain, Point("klpd", 0))["model"]
 
 
 def test_published_cells_are_the_sheets():

@@ -193,7 +193,7 @@ def test_left_padded_generation_equals_one_by_one_and_transformers_own(handle) -
     for example, text in zip(chosen, together, strict=True):
         tensors = by_processor(handle, example)
         ids = handle.module.generate(
-            **tensors, max_new_tokens=8, do_sample=False, eos_token_id=handle.end_ids(), pad_token_id=handle._pad_id()
+            **tensors, max_new_tokens=8, do_sample=False, eos_token_id=handle.end_ids(), pad_token_id=handle.pad_id()
         )[0, tensors["input_ids"].shape[1] :].tolist()
         ids = ids[: next((k for k, token in enumerate(ids) if token in handle.end_ids()), len(ids))]
         assert handle.tokenizer.decode(ids, skip_special_tokens=True).strip() == text

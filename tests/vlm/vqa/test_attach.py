@@ -201,7 +201,10 @@ def test_cells_of_every_format(tmp_path):
     for kind, value in expected.items():
         assert value == pytest.approx(cells[f"utility/{kind}_accuracy"].value), kind
     assert 0 == cells["utility/mme_accuracy_plus"].value  # one of two questions right everywhere
-    assert len(kinds) + 1 == len(cells)
+    # POPE's four questions are answered yes: two hits, two misses. F1 = 2*2/(2*2 + 2).
+    assert cells["utility/pope_f1"].value == pytest.approx(2 / 3)
+    assert cells["utility/mean"].value == pytest.approx(sum(expected.values()) / len(kinds))
+    assert len(kinds) + 3 == len(cells)
 
 
 def test_the_judges_that_plans_name_exist(tmp_path):
@@ -358,7 +361,7 @@ def test_mistakes_in_settings(change, said, tmp_path):
 def test_two_sources_need_two_names(tmp_path):
     with pytest.raises(UserError, match="two sources are called 'pope'"):
         utility_plans([source(tmp_path, "pope"), source(tmp_path, "pope")])
-    assert 2 == len(utility_plans([source(tmp_path, "pope"), source(tmp_path, "pope", name="other")]))
+    assert 3 == len(utility_plans([source(tmp_path, "pope"), source(tmp_path, "pope", name="other")]))
 
 
 def test_a_root_that_is_not_there(tmp_path):

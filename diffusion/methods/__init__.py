@@ -1,0 +1,1 @@
+"""Unlearning methods of their own for text-to-image models; methods that need only scores are in the core."""

@@ -1,0 +1,99 @@
+"""Stored models: a plain transformers folder, or adapters with what they lie on."""
+
+import copy
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+
+from mmunlearn.errors import UserError
+from mmunlearn.handle import read_description
+from mmunlearn.settings import build, plain
+
+from . import adapters
+from .scratch import PREFIX, read_folder
+from .settings import VlmSettings
+
+if TYPE_CHECKING:
+    from .handle import VlmHandle
+
+H = TypeVar("H", bound="VlmHandle")
+
+
+@dataclass(frozen=True)
+class Base:
+    """What adapters lie on: the folder it was read from, and the hash of its weights."""
+
+    folder: str | None = None
+    digest: str = ""
+
+
+def save(handle: "VlmHandle", path: Path) -> None:
+    """A plain transformers folder (loads without this package); with adapters what they changed, and what they lie on:
+    a pointer to its folder or name with its hash, or the whole base where it was never stored."""
+    path.mkdir(parents=True, exist_ok=True)
+    description: dict[str, Any] = {"modality": handle.modality, "settings": plain(handle.settings)}
+    if adapters.is_adapted(handle.module):
+        adapters.save_adapters(handle.module, path / "adapter.safetensors")
+        if handle.base.folder is None and handle.settings.name.startswith(PREFIX):
+            handle.bare().save(path / "base")
+            description["base"] = "base"
+        elif handle.base.folder is not None:
+            # Relative, so that a reproduction's folder may be moved as a whole.
+            description["base"] = os.path.relpath(handle.base.folder, path.resolve())
+        description["base_digest"] = handle.base.digest
+    else:
+        handle.module.save_pretrained(path)  # type: ignore[operator]
+        handle.processor.save_pretrained(path)
+    (path / "handle.json").write_text(json.dumps(description, indent=1, sort_keys=True), encoding="utf-8")
+
+
+def export(handle: "VlmHandle", path: Path) -> None:
+    """A plain transformers folder with adapters merged into the weights."""
+    model: Any = handle.module
+    if adapters.is_adapted(model):
+        model = copy.deepcopy(model).merge_and_unload()
+    model.save_pretrained(path)
+    handle.processor.save_pretrained(path)
+
+
+def load(cls: type[H], path: Path, device: torch.device | str) -> H:
+    """Read what `save` wrote. Raises UserError where the base of adapters is gone or has changed."""
+    content = read_description(path, cls.modality)
+    settings = build(VlmSettings, content.get("settings", {}), str(path / "handle.json"))
+    if "base_digest" not in content:
+        handle = cls.__new__(cls)
+        handle.take(settings, *read_folder(str(path), settings))
+        handle.base = Base(str(path.resolve()))
+        handle.module.to(device)
+        return handle
+    under = _base_of(cls, path, content, settings)
+    handle = under.adapted({"lora": plain(settings.lora)} | _without_weights(settings))
+    if handle.base.digest != content["base_digest"]:
+        raise UserError(
+            f"{path}: its adapters belong to another state of the model under them ({content.get('base')}).\n"
+            "Its weights have changed since; run the method again."
+        )
+    adapters.load_adapters(handle.module, path / "adapter.safetensors")
+    handle.folder = str(path.resolve())
+    handle.module.to(device)
+    return handle
+
+
+def _base_of(cls: type[H], path: Path, content: Mapping[str, Any], settings: VlmSettings) -> H:
+    if "base" not in content:
+        return cls(settings.model_copy(update={"lora": None}))
+    folder = (path.resolve() / content["base"]).resolve()
+    if not (folder / "handle.json").is_file():
+        raise UserError(f"{path}: adapters of the model in {folder}, which is not there. Restore it.")
+    return cls.load(folder).merged()  # adapters may lie on a model that was itself trained with adapters
+
+
+def _without_weights(settings: VlmSettings) -> dict[str, Any]:
+    """Settings that may be laid over a loaded model: all but those that choose its weights."""
+    fixed = {"name", "architecture", "revision", "lora", "trust_remote_code"}
+    return {key: value for key, value in plain(settings).items() if key not in fixed}
