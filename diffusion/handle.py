@@ -189,8 +189,9 @@ class DiffusionHandle(Handle):
     def export(self, path: Path, form: str = "diffusers", rank: int | None = None) -> None:
         """What plain diffusers loads: a pipeline folder, or the denoiser's change as LoRA weights.
 
-        A model with a stand-in VAE exports without one, so that plain diffusers gives latents; pixel_shuffle makes them
-        pictures. rank: of the LoRA factors; None keeps them exact. Raises UserError where a change fits no LoRA.
+        A model with a stand-in VAE exports without one: plain diffusers, told `vae=None`, gives latents, which
+        `pixel_shuffle(latents, 2)` makes pictures. rank: of the LoRA factors; None keeps them exact. Raises UserError
+        where a change fits no LoRA.
         """
         storage.export(self, path, form, rank)
 

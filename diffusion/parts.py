@@ -135,6 +135,9 @@ def _part(name: str, part: str, index: Mapping[str, Any], settings: DiffusionSet
     kind = getattr(importlib.import_module(library), str(class_name), None)
     if kind is None:
         raise UserError(f"{name}: its {part} is a {class_name}, which the installed {library} does not have.")
+    if Path(name).is_dir() and not (Path(name) / part).is_dir():
+        # Some tokenizers would come up empty instead of failing.
+        raise UserError(f"model.name: {name}/{part} cannot be loaded (no such folder). Fetch the model again.")
     where: dict[str, Any] = {"subfolder": part, "revision": settings.revision}
     if not issubclass(kind, nn.Module):
         try:

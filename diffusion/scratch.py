@@ -19,6 +19,7 @@ from .tokenizers_offline import MAX_LENGTH, clip_tokenizer, letters_tokenizer
 PREFIX = "scratch/"
 T5_LENGTH = 16  # letters of a prompt that small T5 encoders see, unless the settings say another
 T5_VOCABULARY = 96
+WORD_WEIGHT = 4.0
 LEARNED_CHANNELS, UNSHUFFLED_CHANNELS = 4, 12
 
 _TEXT = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -77,17 +78,14 @@ def make_parts(settings: DiffusionSettings, seed: int) -> Parts:
     kinds = {"sd": "DDIMScheduler", "sdxl": "EulerDiscreteScheduler"}
     scheduler = (kinds.get(family.name, "FlowMatchEulerDiscreteScheduler"), dict(sizes["scheduler"]))
     facts = {"force_zeros_for_empty_prompt": True} if family.name == "sdxl" else {}
-    return Parts(family, module, _tokenizers(family.name, settings), scheduler, facts)
+    tokenizers = tuple(_tokenizer(module[encoder], settings) for encoder, _ in family.encoders)
+    return Parts(family, module, tokenizers, scheduler, facts)
 
 
-def _tokenizers(name: str, settings: DiffusionSettings) -> tuple[Any, ...]:
-    words, letters = clip_tokenizer, lambda: letters_tokenizer(settings.text_length or T5_LENGTH)
-    return {
-        "sd": lambda: (words(),),
-        "sdxl": lambda: (words(), words()),
-        "sd3": lambda: (words(), words(), letters()),
-        "flux": lambda: (words(), letters()),
-    }[name]()
+def _tokenizer(encoder: Any, settings: DiffusionSettings) -> Any:
+    if encoder.config.model_type == "t5":
+        return letters_tokenizer(settings.text_length or T5_LENGTH)
+    return clip_tokenizer(encoder.config.max_position_embeddings)
 
 
 def _channels(settings: DiffusionSettings) -> int:
@@ -116,10 +114,14 @@ def _clip(sizes: dict[str, Any], *, projected: bool) -> nn.Module:
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
     config = CLIPTextConfig(
-        vocab_size=49408, max_position_embeddings=MAX_LENGTH, bos_token_id=49406, eos_token_id=49407, pad_token_id=1,
-        **{"projection_dim": sizes["hidden_size"], **sizes},
+        vocab_size=49408, bos_token_id=49406, eos_token_id=49407, pad_token_id=1,
+        **{"projection_dim": sizes["hidden_size"], "max_position_embeddings": MAX_LENGTH, **sizes},
     )  # fmt: skip
-    return (CLIPTextModelWithProjection if projected else CLIPTextModel)(config)
+    made = (CLIPTextModelWithProjection if projected else CLIPTextModel)(config)
+    # Nobody trains this encoder before a denoiser must tell its words apart: they outweigh their positions.
+    with torch.no_grad():
+        made.get_input_embeddings().weight.mul_(WORD_WEIGHT)
+    return made
 
 
 def _t5(sizes: dict[str, Any]) -> nn.Module:

@@ -24,12 +24,12 @@ def clip_words() -> tuple[dict[str, int], tuple[tuple[str, str], ...]]:
     return {word: number for number, word in enumerate(words)}, merges
 
 
-def clip_tokenizer() -> Any:
-    """The tokenizer of Stable Diffusion 1.x: 49,408 tokens, padded with the end token."""
+def clip_tokenizer(length: int = MAX_LENGTH) -> Any:
+    """The tokenizer of Stable Diffusion 1.x: 49,408 tokens, padded to `length` with the end token."""
     from transformers import CLIPTokenizer
 
     vocabulary, merges = clip_words()
-    return CLIPTokenizer(vocab=dict(vocabulary), merges=list(merges), model_max_length=MAX_LENGTH)
+    return CLIPTokenizer(vocab=dict(vocabulary), merges=list(merges), model_max_length=length)
 
 
 def letters_tokenizer(length: int) -> Any:

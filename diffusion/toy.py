@@ -21,10 +21,15 @@ ARCHITECTURE = {
         "block_out_channels": (24,), "norm_num_groups": 4, "attention_head_dim": 4, "mid_block_type": None,
         "down_block_types": ("CrossAttnDownBlock2D",), "up_block_types": ("CrossAttnUpBlock2D",),
     },
-    "text_encoder": {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2},
+    # Six pictures are told apart in almost any noise, so captions would not matter: noise is strong here, and the error
+    # of v counts what is hidden by it.
+    "scheduler": {"beta_schedule": "linear", "beta_start": 0.0001, "beta_end": 0.02, "prediction_type": "v_prediction"},
+    "text_encoder": {
+        "hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2, "max_position_embeddings": 16,
+    },
 }  # fmt: skip
 SEEDS = (188, 288)
-LR = 0.004
+LR = 0.005
 
 
 def caption(style: str, thing: str) -> str:
@@ -103,7 +108,7 @@ def toy_handle(seed: int = 0, **settings: object) -> DiffusionHandle:
     return DiffusionHandle(content, seed)
 
 
-def toy_original(splits: Mapping[str, Split], *, steps: int = 200, **settings: object) -> DiffusionHandle:
+def toy_original(splits: Mapping[str, Split], *, steps: int = 240, **settings: object) -> DiffusionHandle:
     """The toy model fitted to the training split."""
     handle = toy_handle(**settings)
     optimiser = torch.optim.Adam([p for _, p in handle.trainable()], lr=LR)

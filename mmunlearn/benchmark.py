@@ -26,10 +26,12 @@ class Benchmark(ABC):
         name: str = ""
 
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}  # variant of the splits -> settings that choose it
-    # Of the contract checks: builder sizes laid over the card's, settings that fit them, a smaller model.
+    # Of the contract checks: builder sizes laid over the card's, settings that fit them, a smaller model, responses
+    # made in less time.
     tiny: ClassVar[Mapping[str, Any]] = {}
     tiny_settings: ClassVar[Mapping[str, Any]] = {}
     tiny_model: ClassVar[Mapping[str, Any]] = {}
+    tiny_decoding: ClassVar[Mapping[str, Any]] = {}
     known_failures: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, config: Settings | Mapping[str, Any] | None = None):

@@ -1,6 +1,7 @@
 """What a card says about its tables: what is measured, which rows and requests there are, what was published."""
 
 import re
+from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -8,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from mmunlearn.settings import Settings
 
 Edition = Literal["mini", "full"]
+ROOT = "$root"  # in settings of judges and metrics: the folder of the data
 REQUEST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 
@@ -45,6 +47,12 @@ class EvaluationPlan(Settings):
             return self
         return self.model_copy(update={"judge": {"name": self.judge_name, **self.judge_settings, "backend": backend}})
 
+    def at(self, root: str | None) -> Self:
+        """The same plan with the data's folder in the place of `$root` in settings of judge and metrics ("" for a mini
+        edition from the cache)."""
+        judge, metrics = _filled(self.judge, root or ""), _filled(self.metrics, root or "")
+        return self.model_copy(update={"judge": judge, "metrics": metrics})
+
     @property
     def judge_name(self) -> str:
         """Registered name of the plan's judge."""
@@ -54,6 +62,15 @@ class EvaluationPlan(Settings):
     def judge_settings(self) -> dict[str, Any]:
         """Settings of the plan's judge, without its name."""
         return {} if isinstance(self.judge, str) else {k: v for k, v in self.judge.items() if k != "name"}
+
+
+def _filled(value: Any, root: str) -> Any:
+    """`value` with `root` for every `$root` in it."""
+    if isinstance(value, Mapping):
+        return {key: _filled(part, root) for key, part in value.items()}
+    if isinstance(value, tuple | list):
+        return type(value)(_filled(part, root) for part in value)
+    return root if value == ROOT else value
 
 
 class Paper(Settings):
@@ -80,17 +97,20 @@ class Column(Settings):
 class RowSettings(Settings):
     """Settings of a row's method and where each of them comes from.
 
-    method: of the full edition. mini: laid over them for the mini edition. presets: laid over by --preset, in both.
+    method: of the full edition. requests: laid over them, in both editions, for the table's requests whose name fits
+    the pattern ("object_*"). mini: laid over them for the mini edition. presets: laid over by --preset, in both.
     """
 
     method: dict[str, Any] = Field(default_factory=dict)
     from_: dict[str, str] = Field(alias="from")
+    requests: dict[str, dict[str, Any]] = Field(default_factory=dict)
     mini: dict[str, Any] = Field(default_factory=dict)
     presets: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _sourced(self) -> Self:
-        keys = {key for part in (self.method, *self.presets.values()) for key in part} - {"name"}
+        parts = (self.method, *self.requests.values(), *self.presets.values())
+        keys = {key for part in parts for key in part} - {"name"}
         missing = sorted(keys - set(self.from_))
         if missing and "*" not in self.from_:
             raise ValueError(f"no `from` for {', '.join(missing)}")
@@ -120,8 +140,9 @@ class Table(Settings):
     with the retrained model.
 
     requests: what is asked to be forgotten, by name: settings of the benchmark laid over the table's, one run of every
-    row each. sequential: the requests come one after another, each starting from the checkpoint of the one before.
-    request_rows: a row of the printed table for every row and request (`<row>@<request>`) instead of their mean.
+    row each. request_editions: which of them an edition runs (all, where it is not named). sequential: the requests
+    come one after another, each starting from the checkpoint of the one before. request_rows: a row of the printed
+    table for every row and request (`<row>@<request>`) instead of their mean.
     """
 
     title: str
@@ -134,6 +155,7 @@ class Table(Settings):
     model: dict[str, Any] = Field(default_factory=dict)
     compare: tuple[str, ...] = ()
     requests: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    request_editions: dict[Edition, tuple[str, ...]] = Field(default_factory=dict)
     sequential: bool = False
     request_rows: bool = False
     notes: tuple[str, ...] = ()
@@ -148,12 +170,38 @@ class Table(Settings):
                 raise ValueError(f"request {name!r} becomes part of a folder's name: letters, digits and . _ + - only")
             if not settings or "name" in settings:
                 raise ValueError(f"request {name!r} holds settings of the benchmark other than its name")
+        for edition, names in self.request_editions.items():
+            for name in names:
+                if name not in self.requests:
+                    raise ValueError(f"request_editions.{edition}: {name!r} is not among the requests")
         return self
+
+    def requests_of(self, edition: Edition) -> tuple[str, ...]:
+        """Names of the requests that an edition runs, in the order of the card."""
+        chosen = self.request_editions.get(edition, tuple(self.requests))
+        return tuple(name for name in self.requests if name in chosen)
 
     def names(self) -> tuple[str, ...]:
         """Names of the rows that the printed table may have: those of `request_rows` too."""
         apart = [f"{row}@{request}" for row in self.rows for request in self.requests] if self.request_rows else []
         return (*self.rows, *apart)
+
+
+class Published(Settings):
+    """A published table that this suite does not make: other methods, another task. Printed with the card."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: dict[str, tuple[float | None, ...]]
+    from_: str = Field(alias="from")
+    notes: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _rectangular(self) -> Self:
+        for name, cells in self.rows.items():
+            if len(cells) != len(self.columns):
+                raise ValueError(f"row {name!r} has {len(cells)} cells for {len(self.columns)} columns")
+        return self
 
 
 def check_table(name: str, table: Table) -> None:

@@ -7,13 +7,14 @@ settings; every number has a `from`.
 import copy
 import os
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from mmunlearn.card_tables import Edition, EvaluationPlan, Row, RowSettings, Table, check_table
+from mmunlearn.card_tables import Edition, EvaluationPlan, Published, Row, RowSettings, Table, check_table
 from mmunlearn.errors import UserError, near_miss
 from mmunlearn.settings import Settings, build, merge, read_yaml
 
@@ -123,6 +124,7 @@ class Card(Settings):
     evaluations: tuple[EvaluationPlan, ...]
     table: str  # the default table
     tables: dict[str, Table]
+    published: dict[str, Published] = Field(default_factory=dict)
     rows: dict[str, Row]
     presets: dict[str, str] = Field(default_factory=dict)  # name -> what it does
     findings: tuple[Annotated[Hidden | Collapsed, Field(discriminator="kind")], ...] = ()
@@ -189,9 +191,11 @@ class Card(Settings):
         """Evaluations of a table."""
         return (*self.evaluations, *self.tables[table].evaluations)
 
-    def method(self, row: str, table: str, edition: Edition, preset: str | None = None) -> dict[str, Any]:
-        """Method settings of a row: the recipe for original and retrained model, then the row's own and the table's
-        (of the edition), then the preset's."""
+    def method(
+        self, row: str, table: str, edition: Edition, preset: str | None = None, request: str | None = None
+    ) -> dict[str, Any]:
+        """Method settings of a row: the recipe for original and retrained model, then the row's own, the request's and
+        the table's (of the edition), then the preset's."""
         if row not in self.rows:
             raise UserError(f"{self.name} has no row {row!r}. {near_miss(row, self.rows)}")
         if preset is not None and preset not in self.presets:
@@ -202,7 +206,9 @@ class Card(Settings):
         layers = [entry.method]
         if edition == "full":
             layers += [part.method for part in parts[1:]]
-        else:
+        for part in parts:
+            layers += [over for pattern, over in part.requests.items() if fnmatchcase(request or "", pattern)]
+        if edition == "mini":
             layers += [part.mini for part in parts]
         if preset is not None:
             layers += [part.presets.get(preset, {}) for part in parts]

@@ -9,7 +9,7 @@ from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from mmunlearn.errors import UserError
 from mmunlearn.seeds import derive
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 EMPTY: Mapping[str, str] = MappingProxyType({})
+PICTURES = "folder of pictures"
+PictureFolder = Annotated[str, PICTURES]  # a setting of this type is a folder {style}/{object}/{i}.jpg; "": the default
 MAX_PIXELS = 64_000_000  # eight times a 1024 x 8192 scan; larger pictures are refused before decoding
 
 

@@ -35,12 +35,14 @@ class Measure(Settings):
 
     loss: "nll" an item, or "energy" ‖logits‖² (no label needed). per: batch takes the gradient of a batch's mean loss,
     as the SSD repository does: it depends on `batch_size` and on which examples meet in a batch; `shuffle_seed` mixes
-    them (None: the split's own order).
+    them (None: the split's own order). mean: a batch's loss is the mean over examples of each one's mean over items, or
+    over all items (answer tokens) of the batch, as transformers computes it; the same where all have equally many.
     """
 
     loss: Loss = "nll"
     power: Power = "squared"
     per: Literal["batch", "sample"] = "sample"
+    mean: Literal["examples", "items"] = "examples"
     batch_size: int = 64
     shuffle_seed: int | None = None
 
@@ -69,7 +71,8 @@ def importance(handle: Handle, split: Split, what: Measure, *, cache: Path | Non
         if what.shuffle_seed is not None:
             split = split.subset(Order(len(split), what.shuffle_seed, "importance").epoch(0))
         change = torch.square if what.power == "squared" else torch.abs
-        total = _over_batches(handle, split, what.batch_size, lambda scored: each(scored).mean(), change)
+        loss = _mean_over_items(each) if what.mean == "items" else lambda scored: each(scored).mean()
+        total = _over_batches(handle, split, what.batch_size, loss, change)
         batches = -(-len(split) // what.batch_size)
         result = {name: value / batches for name, value in total.items()}
     if file is not None:
@@ -80,6 +83,10 @@ def importance(handle: Handle, split: Split, what: Measure, *, cache: Path | Non
 def per_example(loss: Loss) -> Callable[[Scored], Float[Tensor, " batch"]]:
     """The loss of each example: nats an item, or the squared length of the logits."""
     return losses.output_energy if loss == "energy" else lambda scored: scored.nll / scored.count
+
+
+def _mean_over_items(each: Callable[[Scored], Tensor]) -> Callable[[Scored], Tensor]:
+    return lambda scored: (each(scored) * scored.count).sum() / scored.count.sum()
 
 
 def _over_batches(

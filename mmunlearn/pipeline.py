@@ -189,12 +189,13 @@ def _apply(run: Run, method: Any, start: Handle, data: Mapping[str, Split], plac
     start.module.to(device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    before = weights_digest(start.module)
+    before, beside = weights_digest(start.module), start.beside_weights()
     result = method.apply(start, data, run)
     seconds = time.perf_counter() - started
     resumed = run.events("resumed")  # each says what the interrupted processes before it had spent
     earlier = resumed[-1]["seconds"] if resumed else 0.0
-    unchanged = weights_digest(result.module) == before and result.beside_weights() is not None  # None: a guard acts
+    # A guard leaves the weights and changes what stands beside them.
+    unchanged = weights_digest(result.module) == before and result.beside_weights() == beside
     facts = {
         "seconds": round(seconds + earlier, 3), "peak_bytes": _peak_bytes(device), "weights_unchanged": unchanged,
     }  # fmt: skip
@@ -283,7 +284,8 @@ def _with_backend(settings: RunSettings, backend: Mapping[str, Any] | None) -> R
 def _plans(settings: RunSettings, benchmark: Benchmark) -> list[EvaluationPlan]:
     """What the run measures, each model judge with the run's backend where it names one."""
     table = benchmark.card.pick_table(settings.evaluate.table)
-    return [plan.with_backend(settings.evaluate.judge_backend) for plan in benchmark.plans(table)]
+    plans = [plan.at(settings.root) for plan in benchmark.plans(table)]
+    return [plan.with_backend(settings.evaluate.judge_backend) for plan in plans]
 
 
 def _results(
@@ -316,10 +318,11 @@ def _results(
 
 
 def cell_json(value: Value) -> dict[str, Any]:
-    """A cell as JSON: what is no finite number becomes null."""
+    """A cell as JSON: what is no finite number becomes null; `note` only where there is one."""
     number = float(value.value) if math.isfinite(value.value) else None
     stderr = float(value.stderr) if value.stderr is not None and math.isfinite(value.stderr) else None
-    return {"value": number, "n": int(value.n), "stderr": stderr, "unscored": int(value.unscored), "flag": None}
+    cell = {"value": number, "n": int(value.n), "stderr": stderr, "unscored": int(value.unscored), "flag": None}
+    return cell | {"note": value.note} if value.note else cell
 
 
 def rescore(path: Path, compare: Comparison, data: Mapping[str, Split] | None = None) -> dict[str, Any]:

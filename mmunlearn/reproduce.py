@@ -77,9 +77,9 @@ def chosen_rows(card: Card, table: str, rows: Sequence[str]) -> tuple[str, ...]:
     return (*(row for row in listed if row in wanted), *(row for row in rows if row not in listed))
 
 
-def chosen_requests(card: Card, table: str, requests: Sequence[str]) -> tuple[str, ...]:
+def chosen_requests(card: Card, table: str, edition: Edition, requests: Sequence[str]) -> tuple[str, ...]:
     """The requests to run, in the table's order; empty for a table without requests."""
-    listed = card.tables[table].requests
+    listed = card.tables[table].requests_of(edition)
     for request in requests:
         if not listed:
             raise UserError(f"--requests: table {table!r} of {card.name} has no requests. Leave the option out.")
@@ -91,7 +91,7 @@ def chosen_requests(card: Card, table: str, requests: Sequence[str]) -> tuple[st
 def points(card: Card, plan: Plan) -> list[Point]:
     """All runs of the plan: originals and retrained models first, since everything else is compared with them."""
     table = card.pick_table(plan.table)
-    requests = chosen_requests(card, table, plan.requests)
+    requests = chosen_requests(card, table, plan.edition, plan.requests)
     rows = [row for row in chosen_rows(card, table, plan.rows) if plan.edition in card.rows[row].editions]
     found = [Point("original", seed) for seed in range(plan.seeds)] if requests and "original" in rows else []
     for row in sorted(rows, key=lambda row: row not in ALWAYS):  # stable: the table's order otherwise
@@ -130,7 +130,7 @@ def run_settings(card: Card, plan: Plan, point: Point) -> dict[str, Any]:
         "seed": seed,
         "start": f"../{start}" if start else None,
         "model": card.unlearn(plan.edition, plan.preset) if start else card.model(table, plan.edition, plan.preset),
-        "method": card.method(row, table, plan.edition, plan.preset),
+        "method": card.method(row, table, plan.edition, plan.preset, request),
         "train": card.editions[plan.edition].train,
         "evaluate": {"table": table, "limit": plan.limit},
     }

@@ -19,7 +19,18 @@ CARDS = "mmunlearn.cards"
 # A module of the core imports only from its own line or above. A folder stands for everything in it.
 LAYERS = [
     {"errors"},
-    {"seeds", "settings", "records", "responses", "registry", "assets", "atomic", "cache", "rasterise"},
+    {
+        "seeds",
+        "settings",
+        "records",
+        "responses",
+        "registry",
+        "assets",
+        "atomic",
+        "cache",
+        "rasterise",
+        "weights_file",
+    },
     {"card_tables", "cards", "tables", "data", "order", "benchmark", "mini", "mini_folder", "avatars"},
     {
         "handle",

@@ -18,10 +18,11 @@ from mmunlearn.data import Example
 from mmunlearn.errors import UserError
 from mmunlearn.handle import Batch, Decoding, Family, Handle, Response, Scored, View, read_description
 from mmunlearn.settings import Settings, build, plain
+from mmunlearn.weights_file import read_weights
 
 from .augment import Augmentation, augment, draws
 from .images import ImageTable
-from .models import load_weights, make_network, read_weights
+from .models import load_weights, make_network
 
 
 class ClassifierSettings(Settings):

@@ -22,7 +22,7 @@ from . import adapters, response_rows, storage
 from .families.base import Picture
 from .families.find import family_of
 from .features import FeatureCache, model_inputs, served
-from .prompts import IGNORED, Prompt, Prompter, Tokens, cased, prompt_tokens, tokenize
+from .prompts import AS_WRITTEN, IGNORED, Prompt, Prompter, Tokens, cased, prompt_tokens, tokenize
 from .refusals import REFUSALS
 from .scratch import make_model
 from .settings import VlmSettings
@@ -288,12 +288,14 @@ class VlmHandle(Handle):
         if not isinstance(example.target, str):
             raise UserError(f"{example.id}: has no answer text to score (target {example.target!r}).")
         # A picture decides how many tokens stand for it.
-        key = (example.prompt, example.target, example.image.digest if example.image else "")
+        fold = AS_WRITTEN not in example.tags
+        key = (example.prompt, example.target, example.image.digest if example.image else "", fold)
         found = self._tokens.get(key)
         if found is None:
             drawn = tokenize(
-                self.tokenizer, self._prompt(example), example.prompt or "", example.target, self.settings.labels
-            )
+                self.tokenizer, self._prompt(example), example.prompt or "", example.target, self.settings.labels,
+                fold=fold,
+            )  # fmt: skip
             found = self._expanded(example, drawn)
             if len(found[0]) > self.settings.max_length:
                 raise UserError(
@@ -314,7 +316,7 @@ class VlmHandle(Handle):
         return self.pictures[digest]
 
     @property
-    def _tokens(self) -> dict[tuple[str | None, str, str], Drawn]:
+    def _tokens(self) -> dict[tuple[str | None, str, str, bool], Drawn]:
         # Keyed by what the tokens depend on beside the example; a handle under other settings has its own.
         tables = self.__dict__.setdefault("_token_tables", {})
         s = self.settings

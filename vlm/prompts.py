@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from mmunlearn.errors import UserError, near_miss
 
 IGNORED = -100  # label of a token that is not supervised
+AS_WRITTEN = "as written"  # tag of an example whose answer's case no label builder folds
 
 
 @dataclass(frozen=True)
@@ -113,25 +114,27 @@ class Tokens(NamedTuple):
     start: int
 
 
-def tokenize(tokenizer: Any, prompt: Prompt, question: str, answer: str, labels: str) -> Tokens:
+def tokenize(tokenizer: Any, prompt: Prompt, question: str, answer: str, labels: str, *, fold: bool = True) -> Tokens:
     """Prompt and answer as tokens under a label builder; `prompt.text` must already hold `cased(question, labels)`.
 
     clean: exactly the answer's tokens and the end token are supervised. fiubench, safeeraser: the answer's case folded
-    by `str.capitalize`, no end token, and one token of the prompt supervised (its length minus one are masked).
-    offside: as clean, without the end token.
+    by `str.capitalize`, no end token, prompt and answer tokenised as one text, the prompt's length minus one masked:
+    its last token is supervised, or where that merges with the answer ("ASSISTANT: " and a word) the answer alone.
+    offside: as clean, without the end token. fold: False leaves the answer's case alone under any builder.
     """
-    text = cased(answer, labels)
+    text = cased(answer, labels) if fold else answer
     head = prompt_tokens(tokenizer, prompt.text)
     whole = prompt_tokens(tokenizer, prompt.text + _glue(prompt.text, text) + text)
-    if whole[: len(head)] != head:
+    start = len(head)
+    released = labels in {"fiubench", "safeeraser"}
+    if released and whole[: start - 1] == head[: start - 1]:
+        return Tokens(whole, max(1, start - 1))
+    if whole[:start] != head:
         # The template's last characters merge with the answer's first: keep the prompt as generation sees it.
         whole = head + list(tokenizer(_glue(prompt.text, text) + text, add_special_tokens=False).input_ids)
-    start = len(head)
     if labels == "clean" and prompt.end:
         whole += list(tokenizer(prompt.end, add_special_tokens=False).input_ids)
-    if labels in {"fiubench", "safeeraser"}:
-        start = max(1, start - 1)
-    return Tokens(whole, start)
+    return Tokens(whole, max(1, start - 1) if released else start)
 
 
 def prompt_tokens(tokenizer: Any, text: str) -> list[int]:

@@ -1,6 +1,7 @@
 """Rows of responses: what was asked, token statistics of targets and choices, generated text."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,6 +14,7 @@ from .alternatives import alternatives
 from .features import model_inputs
 from .generate import KeyedSampling, generate
 from .name_tokens import pieces
+from .prompts import AS_WRITTEN
 
 if TYPE_CHECKING:
     from .handle import VlmHandle
@@ -45,11 +47,12 @@ def add_scores(handle: "VlmHandle", examples: Sequence[Example], rows: Sequence[
     wanted: list[tuple[int, list[int], list[Example]]] = []  # row, which choice (-1: the target), what is scored
     for i, example in enumerate(examples):
         items = [(-1, example)] if isinstance(example.target, str) else []
-        items += [(k, example.with_target(choice)) for k, choice in enumerate(example.choices)]
+        items += [(k, _choice(handle, example, k)) for k in range(len(example.choices))]
         if items:
             wanted.append((i, [k for k, _ in items], [item for _, item in items]))
         if example.choices:
-            rows[i] |= {"choices_nll": [0.0] * len(example.choices), "choices_count": [0] * len(example.choices)}
+            for name, nought in (("choices_nll", 0.0), ("choices_count", 0), ("choices_first_nll", 0.0)):
+                rows[i][name] = [nought] * len(example.choices)
     most = max((len(items) for _, _, items in wanted), default=1)
     lengths = [max(len(handle.tokens(item)[0]) for item in items) for _, _, items in wanted]
     order = sorted(range(len(wanted)), key=lambda n: (wanted[n][2][0].image is None, lengths[n], n))
@@ -64,6 +67,14 @@ def add_scores(handle: "VlmHandle", examples: Sequence[Example], rows: Sequence[
         for (i, choices, _), found in zip(groups, made, strict=True):
             for choice, stats in zip(choices, found, strict=True):
                 _record(rows[i], choice, stats)
+
+
+def _choice(handle: "VlmHandle", example: Example, k: int) -> Example:
+    """The example with one of its choices for an answer."""
+    chosen = example.with_target(example.choices[k])
+    # FIUBench's code folds the case of the paraphrase, and leaves the untrue answers (a list) as they are written.
+    untrue = k > 0 and handle.settings.labels == "fiubench"
+    return replace(chosen, tags={**chosen.tags, AS_WRITTEN: ""}) if untrue else chosen
 
 
 def add_words(handle: "VlmHandle", examples: Sequence[Example], rows: Sequence[dict[str, Any]]) -> None:
@@ -82,6 +93,7 @@ def _record(row: dict[str, Any], choice: int, stats: TokenStats) -> None:
     if choice >= 0:
         row["choices_nll"][choice] = -sum(logprob)
         row["choices_count"][choice] = len(logprob)
+        row["choices_first_nll"][choice] = -logprob[0]
     else:
         row |= {
             "nll": -sum(logprob), "count": len(logprob), "token_logprob": logprob, "token_mu": mu,

@@ -7,7 +7,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, final
+from typing import Any, ClassVar, Literal, NamedTuple, final
 
 from mmunlearn.data import Example
 from mmunlearn.settings import Settings, build, plain
@@ -44,7 +44,8 @@ class Item:
 
 
 class Sample(NamedTuple):
-    """A response and the label it must get, for the contract checks."""
+    """A response and the label it must get, for the contract checks; of a judge of pictures `text` names the picture,
+    "<style>/<object>" of mmunlearn.testing.picture_world."""
 
     text: str
     label: str
@@ -62,7 +63,9 @@ class Judge(ABC):
     version: ClassVar[str] = "1"  # bump when prompt, parser or model changes
     offered: ClassVar[tuple[str, ...]] = ()  # the only labels that count
     needs_target: ClassVar[bool] = False  # compares with the target or a tag; without one the item is unscored
+    label_tags: ClassVar[tuple[str, ...]] = ()  # a label's parts, split at "/", answer these tags: confusion tables
     known_failures: ClassVar[Mapping[str, str]] = {}
+    reads: ClassVar[Literal["text", "pictures"]] = "text"  # responses that the contract's checks build
     # Of the contract checks: settings, and responses with the label that each must get (at least two labels).
     check_settings: ClassVar[Mapping[str, Any]] = {}
     samples: ClassVar[tuple["Sample", ...]] = ()

@@ -9,6 +9,7 @@ from mmunlearn.metrics.base import NOTHING, Value
 from mmunlearn.records import Rows
 
 Cut = Literal["none", "reference"]
+DivideBy = Literal["tokens", "labels"]
 
 
 def answered(rows: Rows, *columns: str) -> tuple[Rows, int]:
@@ -41,13 +42,19 @@ def mean_of(values: np.ndarray, unscored: int = 0) -> Value:
     return Value(float(known.mean()), n, stderr, unscored)
 
 
-def choice_losses(rows: Rows, divide_by: Literal["tokens", "labels"]) -> list[np.ndarray]:
+def choice_columns(divide_by: DivideBy) -> tuple[str, ...]:
+    """The columns that `choice_losses` reads."""
+    columns = ("choices_nll", "choices_count")
+    return columns if divide_by == "tokens" else (*columns, "choices_first_nll")
+
+
+def choice_losses(rows: Rows, divide_by: DivideBy) -> list[np.ndarray]:
     """Loss a token in nats of each choice of each row, in the order of the choices.
 
-    divide_by: the number of tokens scored, or (FIUBench's code) one more, as if a dropped first label counted too.
+    tokens: of all supervised tokens. labels: FIUBench's code, whose sum leaves out the first label and whose divisor
+    counts it (under its own label builder that is a token of the template).
     """
-    extra = 0 if divide_by == "tokens" else 1
-    return [
-        np.asarray(nll, dtype=np.float64) / np.maximum(np.asarray(count, dtype=np.float64) + extra, 1)
-        for nll, count in zip(rows["choices_nll"], rows["choices_count"], strict=True)
-    ]
+    columns = [[np.asarray(one, dtype=np.float64) for one in rows[name]] for name in choice_columns(divide_by)]
+    if divide_by == "labels":
+        columns[0] = [nll - first for nll, first in zip(columns[0], columns[2], strict=True)]
+    return [nll / np.maximum(count, 1) for nll, count in zip(columns[0], columns[1], strict=True)]

@@ -17,6 +17,7 @@ class Value(NamedTuple):
     """A measured number: `n` rows counted, `stderr` of the value where a formula is known, `unscored` rows left out.
 
     low, high: ends of a 95 % interval where one is known that is not value ± 1.96 stderr (Wilson, bootstrap).
+    note: which of several readings this is (a denominator, the network behind a distance); kept in the result file.
     """
 
     value: float
@@ -25,7 +26,10 @@ class Value(NamedTuple):
     unscored: int = 0
     low: float | None = None
     high: float | None = None
+    note: str = ""
 
+
+CLIP_WEIGHTS = "weights of a CLIP model"  # marks a setting that the contract's checks fill with a tiny one
 
 NOTHING = Value(math.nan, 0)
 
@@ -66,7 +70,8 @@ class Metric(ABC):
     needs_original: ClassVar[bool] = False
     needs_cells: ClassVar[tuple[str, ...]] = ()
     measures: ClassVar[Literal["quality", "forgetting"]] = "quality"  # what the contract's direction check varies
-    reads: ClassVar[Literal["classes", "text"]] = "classes"  # which rows the contract's checks build
+    reads: ClassVar[Literal["classes", "text", "pictures"]] = "classes"  # which rows the contract's checks build
+    check_settings: ClassVar[Mapping[str, Any]] = {}  # settings of the contract's checks
     known_failures: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, config: Settings | Mapping[str, Any] | None = None):

@@ -3,6 +3,7 @@
 import math
 from typing import Literal
 
+from mmunlearn.metrics._text import DivideBy, choice_columns
 from mmunlearn.metrics.base import NOTHING, Metric, Sight, Value
 from mmunlearn.metrics.truth_ratio import truth_ratios
 from mmunlearn.records import Rows
@@ -27,15 +28,19 @@ class KsLogP(Metric):
     class Config(Settings):
         """divide_by: of the truth ratio. base: of the logarithm."""
 
-        divide_by: Literal["tokens", "labels"] = "tokens"
+        divide_by: DivideBy = "tokens"
         base: Literal["e", "10"] = "e"
 
     unit = "log p"
     better = "higher"
-    columns = ("choices_nll", "choices_count")
     needs_reference = True
     measures = "forgetting"
     reads = "text"
+
+    @property
+    def columns(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The choices' columns."""
+        return choice_columns(self.config.divide_by)
 
     def reduce(self, sight: Sight) -> Value:
         """NaN where one of the two has no truth ratio."""

@@ -4,7 +4,7 @@ from typing import Literal
 
 import numpy as np
 
-from mmunlearn.metrics._text import answered, choice_losses, mean_of
+from mmunlearn.metrics._text import DivideBy, answered, choice_columns, choice_losses, mean_of
 from mmunlearn.metrics.base import Metric, Sight, Value
 from mmunlearn.settings import Settings
 
@@ -23,7 +23,7 @@ class Probability(Metric):
         """among: the bare probability, or its share among the untrue choices. divide_by: as in `truth_ratio`."""
 
         among: Literal["all", "choices"] = "all"
-        divide_by: Literal["tokens", "labels"] = "tokens"
+        divide_by: DivideBy = "tokens"
 
     better = "higher"
     reads = "text"
@@ -31,16 +31,18 @@ class Probability(Metric):
     @property
     def columns(self) -> tuple[str, ...]:  # type: ignore[override]
         """The target's columns, and the choices' where they are asked for."""
-        own = ("nll", "count")
-        return own if self.config.among == "all" else (*own, "choices_nll", "choices_count")
+        own = ("nll", "count") if self.config.divide_by == "tokens" else ("nll", "count", "token_logprob")
+        return own if self.config.among == "all" else (*own, *choice_columns(self.config.divide_by))
 
     def reduce(self, sight: Sight) -> Value:
         """The mean with its standard error."""
         rows, unscored = answered(sight.rows, *self.columns)
         if not len(rows):
             return mean_of(np.empty(0), unscored)
-        extra = 0 if self.config.divide_by == "tokens" else 1
-        own = np.exp(-rows["nll"] / np.maximum(rows["count"] + extra, 1))
+        nll = rows["nll"]
+        if self.config.divide_by == "labels":
+            nll = nll + np.asarray([values[0] for values in rows["token_logprob"]])
+        own = np.exp(-nll / np.maximum(rows["count"], 1))
         if self.config.among == "choices":
             untrue = [np.exp(-losses[1:]).sum() for losses in choice_losses(rows, self.config.divide_by)]
             own = own / (own + np.asarray(untrue))

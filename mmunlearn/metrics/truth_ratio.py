@@ -4,7 +4,7 @@ from typing import Literal
 
 import numpy as np
 
-from mmunlearn.metrics._text import answered, choice_losses, mean_of
+from mmunlearn.metrics._text import DivideBy, answered, choice_columns, choice_losses, mean_of
 from mmunlearn.metrics.base import Metric, Sight, Value
 from mmunlearn.records import Rows
 from mmunlearn.settings import Settings
@@ -24,14 +24,19 @@ class TruthRatio(Metric):
     """
 
     class Config(Settings):
-        """form: which function of R. divide_by: tokens scored, or one more (`labels`, FIUBench's code)."""
+        """form: which function of R. divide_by: the mean over supervised tokens, or (`labels`, FIUBench's code) the sum
+        without the first label over the number of labels."""
 
         form: Literal["retain", "forget", "raw"] = "retain"
-        divide_by: Literal["tokens", "labels"] = "tokens"
+        divide_by: DivideBy = "tokens"
 
     better = "higher"
-    columns = ("choices_nll", "choices_count")
     reads = "text"
+
+    @property
+    def columns(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The choices' columns."""
+        return choice_columns(self.config.divide_by)
 
     def reduce(self, sight: Sight) -> Value:
         """The mean with its standard error; rows with fewer than two choices are unscored."""
@@ -43,9 +48,9 @@ class TruthRatio(Metric):
         return mean_of(form, unscored)
 
 
-def truth_ratios(rows: Rows, divide_by: Literal["tokens", "labels"] = "tokens") -> tuple[np.ndarray, int]:
+def truth_ratios(rows: Rows, divide_by: DivideBy = "tokens") -> tuple[np.ndarray, int]:
     """R of every row that has two or more scored choices, in the order of ids, and how many rows were left out."""
-    kept, unscored = answered(rows, "choices_nll", "choices_count")
+    kept, unscored = answered(rows, *choice_columns(divide_by))
     losses = choice_losses(kept.sorted(), divide_by) if len(kept) else []
     enough = [one for one in losses if one.ndim == 1 and len(one) > 1]
     # Beyond e^±60 a ratio says no more, and its inverse stays a number.

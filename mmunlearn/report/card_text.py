@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from mmunlearn.cards import Card, EvaluationPlan, Table
+from mmunlearn.cards import Card, EvaluationPlan, Published, Table
 from mmunlearn.report.shown import number, size, unit_of
 
 WIDTH = 110
@@ -14,6 +14,8 @@ def card_text(card: Card, only: str | None = None) -> str:
     """The card in words; `only` names the one table to show (default: all)."""
     blocks = [_head(card), source_text(card), _splits(card), _editions(card), _measures(card)]
     blocks += [_table(card, name, table) for name, table in card.tables.items() if only in (None, name)]
+    if only is None:
+        blocks += [_published(name, table) for name, table in card.published.items()]
     blocks.append(_rows(card, only))
     if card.presets:
         blocks.append("Presets\n" + _list(card.presets))
@@ -76,7 +78,8 @@ def _table(card: Card, name: str, table: Table) -> str:
         lines.append(f"  for {compact(table.benchmark)}")
     if table.requests:
         words = "one after another" if table.sequential else "each a run of every row"
-        lines.append(_wrap(f"requests, {words}: {', '.join(table.requests)}", 2, 4))
+        for edition in card.editions:
+            lines.append(_wrap(f"requests ({edition}), {words}: {', '.join(table.requests_of(edition))}", 2, 4))
     columns = [column.title for column in table.columns]
     paper = table.paper.cells if table.paper is not None else {}
     width = max(len(row) for row in table.rows)
@@ -97,6 +100,19 @@ def _table(card: Card, name: str, table: Table) -> str:
     return "\n".join(lines)
 
 
+def _published(name: str, table: Published) -> str:
+    width = max(len(row) for row in table.rows)
+    lines = [f"Published only, {name}: {table.title}", "  " + " " * width + "  " + "  ".join(table.columns)]
+    for row, cells in table.rows.items():
+        texts = [
+            ("–" if cell is None else f"{cell:g}").rjust(len(title))
+            for cell, title in zip(cells, table.columns, strict=True)
+        ]
+        lines.append(f"  {row:<{width}}  " + "  ".join(texts))
+    lines.append(_wrap(f"From: {table.from_}", 2, 4))
+    return "\n".join([*lines, *(_wrap(f"- {note}", 2, 4) for note in table.notes)])
+
+
 def _rows(card: Card, only: str | None) -> str:
     wanted = card.tables[only].rows if only is not None else tuple(card.rows)
     lines = []
@@ -105,6 +121,7 @@ def _rows(card: Card, only: str | None) -> str:
         settings = {key: value for key, value in row.method.items() if key != "name"}
         lines.append(_wrap(f"{name}: {row.title}, method {row.method['name']} {compact(settings)}".rstrip(), 2, 6))
         lines += [_wrap(f"{setting if setting != '*' else 'all'}: {text}", 6, 8) for setting, text in row.from_.items()]
+        lines += [_wrap(f"for {pattern}: {compact(values)}", 6, 8) for pattern, values in row.requests.items()]
         if row.mini:
             lines.append(_wrap(f"mini edition: {compact(row.mini)}", 6, 8))
         lines += [_wrap(f"preset {preset}: {compact(values)}", 6, 8) for preset, values in row.presets.items()]

@@ -13,6 +13,8 @@ from mmunlearn.cards import Card
 from mmunlearn.data import Example
 from mmunlearn.report import plots
 from mmunlearn.report.attacks import attack_tables, curves
+from mmunlearn.report.confusion import confusions
+from mmunlearn.report.grids import picture_grids
 from mmunlearn.report.requests import request_tables
 from mmunlearn.report.runs import Finished
 from mmunlearn.report.shown import Shown, shown
@@ -55,6 +57,8 @@ def page(table: Table, card: Card, runs: Sequence[Finished], pictures: Pictures 
         "ranking": plots.distance_ranking(table, titles),
         "attacks": attack_tables(first, titles),
         "relearn": plots.relearn_curves(relearned, axis, titles),
+        "grids": picture_grids(runs, table, card, titles),
+        "confusions": confusions(_shown_models(table, first), str(table["table"]), card, titles),
         "strips": _strips(table, card, first, titles, pictures or {}),
         "faces": "faces" in card.contains,
         "seed": min((run.seed for run in runs), default=0),
@@ -146,12 +150,17 @@ def _first(wanted: Sequence[str], measured: set[str]) -> str | None:
     return next((cell for cell in wanted if cell in measured), None)
 
 
+def _shown_models(table: Table, runs: Mapping[str, Finished]) -> dict[str, Finished]:
+    """Original, retrained model and the nearest method, where they have runs."""
+    best = nearest(table)
+    names = [*ANCHORS, *([best[0]] if best else [])]
+    return {name: runs[name] for name in names if name in runs and row_of(table, name) is not None}
+
+
 def _strips(
     table: Table, card: Card, runs: Mapping[str, Finished], titles: Mapping[str, str], pictures: Pictures
 ) -> list[Strip]:
-    best = nearest(table)
-    names = [*ANCHORS, *([best[0]] if best else [])]
-    models = {titles[name]: runs[name] for name in names if name in runs and row_of(table, name) is not None}
+    models = {titles[name]: run for name, run in _shown_models(table, runs).items()}
     made = []
     for split, examples in pictures.items():
         what = card.splits[split].what if split in card.splits else ""

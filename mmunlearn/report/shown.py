@@ -251,6 +251,8 @@ def _footnotes(table: Table, card: Card | None, rows: Sequence[ShownRow]) -> lis
     absent = [name for name in ANCHORS if name not in {row.name for row in rows}]
     if absent:
         notes.append(f"Without {' and '.join(absent)}: the table cannot say how near a method comes to it.")
+    said = {cell: facts["note"] for row in table["rows"] for cell, facts in row["cells"].items() if facts.get("note")}
+    notes += [f"{cell}: {text}." for cell, text in said.items()]
     examples = {cell: facts["n"] for row in table["rows"][:1] for cell, facts in row["cells"].items() if facts["n"]}
     if examples:
         notes.append("Examples counted: " + ", ".join(f"{cell} {n:,}" for cell, n in examples.items()) + ".")

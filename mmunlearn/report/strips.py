@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mmunlearn.data import Example
+from mmunlearn.data import Example, ImageRef
 from mmunlearn.errors import UserError
 from mmunlearn.records import Rows
 from mmunlearn.report.runs import Finished
@@ -73,11 +73,17 @@ def make_strip(
 def thumbnail(example: Example) -> str:
     """The picture, at most SIDE_PX pixels a side, as a JPEG data URI; empty where the file cannot be read."""
     assert example.image is not None
+    return data_uri(example.image, SIDE_PX)
+
+
+def data_uri(picture: ImageRef, side_px: int) -> str:
+    """The picture for a place of `side_px` pixels (twice as fine where it has more), as a JPEG data URI; "" where it
+    cannot be read."""
     try:
-        image = example.image.open(draft_px=SIDE_PX)
+        image = picture.open(draft_px=side_px)
     except UserError:
         return ""
-    image.thumbnail((2 * SIDE_PX, 2 * SIDE_PX))
+    image.thumbnail((2 * side_px, 2 * side_px))
     stream = io.BytesIO()
     image.save(stream, format="JPEG", quality=86)
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode("ascii")

@@ -72,9 +72,9 @@ def _by_row(results: Sequence[Results]) -> dict[str, _Group]:
         group, request = groups.setdefault(result["row"], []), result.get("request")
         same = [other for other in group if other.get("request") == request]
         if any(other["seed"] == result["seed"] for other in same):
-            asked = f", request {request!r}" if request else ""
+            where = f", request {request!r}" if request else ""
             raise UserError(
-                f"row {result['row']!r}{asked} has two runs of seed {result['seed']}. Name one of them only."
+                f"row {result['row']!r}{where} has two runs of seed {result['seed']}. Name one of them only."
             )
         other = next((other for other in group if bool(other.get("request")) == bool(request)), result)
         if other["method"] != result["method"]:
@@ -160,9 +160,11 @@ def _cell(seeds: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
     parts = [part for seed in seeds for part in seed]
     values = [value for value in (_mean([part["value"] for part in seed]) for seed in seeds) if value is not None]
     errors = [part["stderr"] for part in parts if _is_number(part.get("stderr"))]
+    notes = list(dict.fromkeys(part["note"] for part in parts if part.get("note")))
     several = any(len(seed) > 1 for seed in seeds)
     counted = [part["n"] for part in parts if not several or _is_number(part["value"])]  # requests that have the cell
     return {
+        **({"note": "; ".join(notes)} if notes else {}),
         "value": _mean(values),
         "std": statistics.stdev(values) if len(values) > 1 else None,
         "n": min(counted, default=0),
@@ -240,8 +242,9 @@ def gaps(table: Table) -> dict[str, float]:
         if gold is None or not cells or row["row"].partition("@")[0] == "retrain":
             continue
         pairs = [(value_of(row, cell), value_of(gold, cell)) for cell in cells]
-        if not any(value is None or other is None for value, other in pairs):
-            found[row["row"]] = statistics.fmean(abs(value - other) for value, other in pairs)
+        apart = [abs(value - other) for value, other in pairs if value is not None and other is not None]
+        if len(apart) == len(cells):
+            found[row["row"]] = statistics.fmean(apart)
     return found
 
 

@@ -4,6 +4,7 @@
 edition) and reads it in every variant that the class states.
 """
 
+import fnmatch
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -21,8 +22,10 @@ from mmunlearn.data import Split, image_digests
 from mmunlearn.errors import UserError
 from mmunlearn.evaluate import Comparison, reduce, respond
 from mmunlearn.handle import Decoding, Handle
+from mmunlearn.metrics.base import Value
 from mmunlearn.modalities import handle_class
 from mmunlearn.run import Run
+from mmunlearn.settings import merge
 from mmunlearn.testing.check import Check
 
 EDITIONS: tuple[Edition, ...] = ("mini", "full")
@@ -113,17 +116,27 @@ def _unknown_size(cls: type[Benchmark]) -> None:
 
 
 def _rows(cls: type[Benchmark]) -> None:
-    """Every row of every table constructs its method, for both editions, with each preset and without."""
+    """Every row of every table constructs its method, for both editions, with each preset and without, and for the
+    first request that a pattern of the row fits; every request is one that the benchmark takes."""
     card = cls().card
     for table in card.tables:
         benchmark = cls({**card.tables[table].benchmark})
+        for request in card.tables[table].requests:
+            cls(card.asked(table, request))
         for edition in EDITIONS:
             assert benchmark.model(edition) | card.model(table, edition)
             for preset in (None, *card.presets):
                 for row in card.rows:
-                    settings = card.method(row, table, edition, preset)
-                    name = settings.pop("name")
-                    registry.load("methods", name, card.modality)(settings)
+                    for request in _differing(card, table, row):
+                        settings = card.method(row, table, edition, preset, request)
+                        name = settings.pop("name")
+                        registry.load("methods", name, card.modality)(settings)
+
+
+def _differing(card: Card, table: str, row: str) -> list[str | None]:
+    """No request, and for each pattern of the row the first request that it fits."""
+    first = (fnmatch.filter(card.tables[table].requests, pattern)[:1] for pattern in card.rows[row].requests)
+    return [None, *(name for names in first for name in names)]
 
 
 def _tables(cls: type[Benchmark]) -> None:
@@ -245,29 +258,53 @@ def _examples(cls: type[Benchmark], settings: Mapping[str, Any]) -> None:
 
 
 def _evaluations(cls: type[Benchmark]) -> None:
-    """Responses of an untrained model, compared with themselves, give every cell of every table."""
+    """Responses of an untrained model, compared with themselves, give every cell of every table; of a table with
+    requests, every cell for one request at least."""
     card = cls().card
     for name, table in card.tables.items():
-        benchmark = cls({**cls.tiny_settings, **table.benchmark})
-        splits = benchmark.splits(tiny_root(cls), "mini")
-        handle = handle_class(card.modality)({**benchmark.model("mini"), **cls.tiny_model}, 0)
-        plans = card.plans(name)
+        cells: dict[str, Value] = {}
+        requests = table.requests_of("mini")
         with tempfile.TemporaryDirectory() as folder:
             run = Run.scratch(Path(folder))
-            for split in dict.fromkeys(s for plan in plans for s in (plan.split, plan.against) if s):
-                _respond(run, handle, card, splits, split)
-            cells = reduce(run, plans, splits, card.modality, Comparison(reference=run.path, original=run.path))
-        for cell in measured_cells(card, plans):
+            for number, request in enumerate(requests or (None,)):
+                benchmark = cls(merge(cls.tiny_settings, card.asked(name, request)))
+                splits = benchmark.splits(tiny_root(cls), "mini")
+                handle = handle_class(card.modality)({**benchmark.model("mini"), **cls.tiny_model}, 0)
+                plans = tuple(plan.at(str(tiny_root(cls))) for plan in benchmark.plans(name))
+                if not table.sequential and _cells_of(card, plans) <= set(cells):
+                    continue  # another request has given these cells
+                for split in dict.fromkeys(s for plan in plans for s in (plan.split, plan.against) if s):
+                    _respond(run, handle, cls, splits, split)
+                asked = requests[: number + 1] if table.sequential else requests[number : number + 1]
+                against = Comparison(reference=run.path, original=run.path)
+                gone = [table.requests[one] for one in asked]
+                cells |= reduce(run, plans, splits, card.modality, against, gone)
+        for cell in measured_cells(card, card.plans(name)):
+            if cell.partition("/")[0] in _other_plans(cls, card, name):
+                continue
             assert cell in cells, f"{name}: {cell} is not in the results"
             # A judge may leave all that an untrained model says unscored; then it must say so.
             found = cells[cell]
             assert (np.isfinite(found.value) and found.n > 0) or found.unscored > 0, f"{name}: {cell} is {found}"
 
 
-def _respond(run: Run, handle: Handle, card: Card, splits: Mapping[str, Split], name: str) -> None:
+def _cells_of(card: Card, plans: tuple[EvaluationPlan, ...]) -> set[str]:
+    """Cells that the plans' metrics give; none known where there is no plan with a metric."""
+    return set(measured_cells(card, plans)) or {""}
+
+
+def _other_plans(cls: type[Benchmark], card: Card, table: str) -> set[str]:
+    """Prefixes of the card's plans that no request of the table asks for (a benchmark may measure by the request)."""
+    requests = card.tables[table].requests_of("mini") or (None,)
+    made = {plan.prefix for one in requests for plan in cls(card.asked(table, one)).plans(table)}
+    return {plan.prefix for plan in card.plans(table)} - made
+
+
+def _respond(run: Run, handle: Handle, cls: type[Benchmark], splits: Mapping[str, Split], name: str) -> None:
     """Responses as a run makes them, but short; targets that are an original's answers come from this model."""
-    facts = card.splits[name]
-    fields = {key: value for key, value in facts.decoding.items() if key not in ("max_new_tokens", "temperature")}
+    facts = cls().card.splits[name]
+    said = {**facts.decoding, **cls().card.editions["mini"].decoding, **cls.tiny_decoding}
+    fields = {key: value for key, value in said.items() if key not in ("max_new_tokens", "temperature")}
     how, asked = Decoding(batch_size=64, max_new_tokens=8, fields=fields), splits[name]
     if facts.targets_from:
         respond(run, handle, splits[facts.targets_from], replace(how, fields={}))

@@ -1,7 +1,8 @@
 """Contract of every judge, as public checks: `for check in checks(MyJudge): check.run()`.
 
-The checks use the judge's own `samples` (responses with the label that each must get) under its `check_settings`. A
-judge that asks a model is checked through the rule in the model's place; what a model may answer is checked apart, see
+The checks use the judge's own `samples` (responses with the label that each must get) under its `check_settings`;
+settings of type `PictureFolder` get the drawn pictures of `mmunlearn.testing.picture_world`. A judge that asks a model
+is checked through the rule in the model's place; what a model may answer is checked apart, see
 `mmunlearn.judges._template`.
 """
 
@@ -9,10 +10,11 @@ import importlib.util
 import math
 from collections.abc import Sequence
 
-from mmunlearn.data import Example
+from mmunlearn.data import PICTURES, Example
 from mmunlearn.errors import UserError
 from mmunlearn.judges.base import Item, Judge, Verdict
 from mmunlearn.testing.check import Check
+from mmunlearn.testing.picture_world import NUMBERS, picture_path, world
 
 SAME = 1e-5  # values of judges that encode text in batches differ in the last bits
 
@@ -44,7 +46,9 @@ def missing_package(component: type[Judge]) -> str:
 
 def made(component: type[Judge]) -> Judge:
     """The judge under its `check_settings`."""
-    return component(dict(component.check_settings))
+    fields = component.Config.model_fields.items()
+    pictures = {name: str(world()) for name, field in fields if PICTURES in field.metadata}
+    return component({**pictures, **component.check_settings})
 
 
 def items_of(component: type[Judge]) -> list[Item]:
@@ -52,10 +56,18 @@ def items_of(component: type[Judge]) -> list[Item]:
     return [
         Item(
             Example(id=f"sample/{i}", prompt=sample.prompt, target=sample.target, tags=sample.tags),
-            {"text": sample.text},
+            _fields(component, sample.text, i + 1),
         )
         for i, sample in enumerate(component.samples)
     ]
+
+
+def _fields(component: type[Judge], text: str, number: int) -> dict[str, str]:
+    """Fields of a response: the text, or the picture that it names."""
+    if component.reads == "text":
+        return {"text": text}
+    style, _, thing = text.partition("/")
+    return {"image": str(picture_path(style, thing, number))}
 
 
 # ---- checks ------------------------------------------------------------------------------------------------------
@@ -74,9 +86,10 @@ def _offered(component: type[Judge]) -> None:
 
 
 def _garbage(component: type[Judge]) -> None:
-    for bad in (None, 3, ["yes"], {"text": "yes"}):
-        items = [Item(item.example, {"text": bad}) for item in items_of(component)]
-        _all_unscored(made(component).grade(items), f"text {bad!r}")
+    field, bads = ("text", ()) if component.reads == "text" else ("image", _bad_pictures())
+    for bad in (None, 3, ["yes"], {"text": "yes"}, *bads):
+        items = [Item(item.example, {field: bad}) for item in items_of(component)]
+        _all_unscored(made(component).grade(items), f"{field} {bad!r}")
     _all_unscored(made(component).grade([Item(item.example, {}) for item in items_of(component)]), "no fields")
 
 
@@ -127,7 +140,10 @@ def _version(component: type[Judge]) -> None:
 def _response(component: type[Judge]) -> None:
     judge = made(component)
     for item in items_of(component):
-        other = Item(item.example, {"text": item.fields["text"] + " and more"})
+        if component.reads == "text":
+            other = Item(item.example, {"text": item.fields["text"] + " and more"})
+        else:
+            other = Item(item.example, _fields(component, component.samples[0].text, NUMBERS))
         assert judge.key(item) != judge.key(other), "another response has the same key"
 
 
@@ -143,6 +159,16 @@ def _settings(component: type[Judge]) -> None:
 def _round_trip(component: type[Judge]) -> None:
     for judge in (component(), made(component)):
         assert component(judge.config.model_dump()).config == judge.config
+
+
+def _bad_pictures() -> list[str]:
+    """Paths of what is missing, a folder, empty, a text, and a JPEG cut off in the middle."""
+    folder = world()
+    whole = next(folder.glob("*/*/1.jpg")).read_bytes()
+    contents = {"empty.jpg": b"", "text.jpg": b"no picture", "cut.jpg": whole[: len(whole) // 2]}
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    return ["", str(folder), str(folder / "missing.jpg"), *(str(folder / name) for name in contents)]
 
 
 class _Spy:

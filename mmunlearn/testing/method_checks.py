@@ -20,7 +20,7 @@ from mmunlearn.errors import UserError
 from mmunlearn.handle import Batch, Handle, weights_digest
 from mmunlearn.methods.base import EditMethod, GradientMethod, GuardMethod, Method, Need, needed_splits
 from mmunlearn.run import Run
-from mmunlearn.settings import merge, plain
+from mmunlearn.settings import digest, merge, plain
 from mmunlearn.testing.check import Check
 from mmunlearn.testing.tiny import TinyHandle, TinySettings, memorise, tiny_splits
 
@@ -111,6 +111,11 @@ def apply(cls: type[Method], task: Toy, *, seed: int = 0, handle: Handle | None 
         return cls(toy_config(cls)).apply(handle or task.original.copy(), task.splits, run)
 
 
+def content(handle: Handle) -> str:
+    """Hash of the weights and of what a guard keeps beside them."""
+    return digest([weights_digest(handle.module), handle.beside_weights()])
+
+
 def mean_nll(handle: Handle, split: Split) -> float:
     """Mean negative log-likelihood an item, in nats."""
     with torch.no_grad():
@@ -163,12 +168,12 @@ def _finite(cls: type[Method], task: Toy) -> None:
 
 def _deterministic(cls: type[Method], task: Toy) -> None:
     one, two = apply(cls, task), apply(cls, task)
-    assert weights_digest(one.module) == weights_digest(two.module)
+    assert content(one) == content(two)
 
 
 def _seed(cls: type[Method], task: Toy) -> None:
     one, two = apply(cls, task, seed=0), apply(cls, task, seed=1)
-    same = weights_digest(one.module) == weights_digest(two.module)
+    same = content(one) == content(two)
     assert same != cls.stochastic, (
         f"stochastic is declared {cls.stochastic}, weights are {'equal' if same else 'different'}"
     )
@@ -324,7 +329,7 @@ def _resumes(cls: type[Method], task: Toy) -> None:
     with scratch(0, checkpoint_every=1) as run:
         whole = cls(toy_config(cls)).apply(task.original.copy(), task.splits, run)
         steps = int(json.loads((run.path / "checkpoints/LAST").read_text().partition("-")[2].lstrip("0") or "0"))
-    digest = weights_digest(whole.module)
+    expected = content(whole)
     for stop in sorted({1, steps // 2, steps - 1} - {0}):
         with tempfile.TemporaryDirectory() as folder:
             broken = _Stopping.scratch(Path(folder), 0, checkpoint_every=1, device="cpu")
@@ -333,4 +338,4 @@ def _resumes(cls: type[Method], task: Toy) -> None:
                 cls(toy_config(cls)).apply(task.original.copy(), task.splits, broken)
             run = Run.scratch(Path(folder), 0, checkpoint_every=1, device="cpu")
             resumed = cls(toy_config(cls)).apply(task.original.copy(), task.splits, run)
-            assert weights_digest(resumed.module) == digest, f"resumed at step {stop} of {steps}: other weights"
+            assert content(resumed) == expected, f"resumed at step {stop} of {steps}: other weights"

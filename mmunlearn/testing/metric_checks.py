@@ -2,7 +2,8 @@
 
 The checks need nothing of the metric but its declarations: they build tiny rows of a model that learnt its forget set
 by heart (or answers at random) and of one that did not (or answers well), with every column that an evaluation can
-write, and fill settings of type `BankPath` with banks in a temporary folder.
+write, and fill settings of type `BankPath` with banks in a temporary folder and `PictureFolder` with drawn pictures;
+what else they need is in the metric's `check_settings`.
 """
 
 import doctest
@@ -19,12 +20,16 @@ from typing import Any
 import numpy as np
 
 from mmunlearn.bank import BANK, Bank
-from mmunlearn.metrics.base import Metric, Sight, Value
+from mmunlearn.data import PICTURES
+from mmunlearn.metrics.base import CLIP_WEIGHTS, Metric, Sight, Value
 from mmunlearn.records import Rows, Shard, read_rows
 from mmunlearn.seeds import generator
 from mmunlearn.signals import answers, of_logits
 from mmunlearn.testing.check import Check
+from mmunlearn.testing.picture_rows import picture_rows
+from mmunlearn.testing.picture_world import world
 from mmunlearn.testing.text_rows import text_rows
+from mmunlearn.testing.tiny_clip import tiny_clip
 
 N = 60  # rows a split
 CLASSES = 3
@@ -88,7 +93,7 @@ def _cells(quality: float, leak: float) -> dict[str, Value]:
 
 def pair(component: type[Metric]) -> tuple[Sight, Sight]:
     """A worse and a better sight: of answers ("quality") or of forgetting ("forgetting"), as the metric declares."""
-    made = partial(text_rows, n=N) if component.reads == "text" else _rows
+    made = {"text": partial(text_rows, n=N), "pictures": partial(picture_rows, n=N)}.get(component.reads, _rows)
     unseen, reference = made("unseen", 1.0, 1), made("forget", 1.0, 2)
     original = made("forget", 5.0, 3)
     fixed: dict[str, Any] = {
@@ -110,7 +115,7 @@ def pair(component: type[Metric]) -> tuple[Sight, Sight]:
 
 def _with_gaps(component: type[Metric], sight: Sight, gap: float) -> Sight:
     """Cells that the metric's settings name and the sight lacks are gaps to the retrained model."""
-    more = {name: Value(gap, N) for name in component().needs_cells if name not in sight.cells}
+    more = {name: Value(gap, N) for name in component(component.check_settings).needs_cells if name not in sight.cells}
     return replace(sight, cells={**sight.cells, **more})
 
 
@@ -120,12 +125,17 @@ def _metric(component: type[Metric], sight: Sight) -> Iterator[Metric]:
 
     Each bank holds twelve models: the sight's logits (or the reference's) with noise of their own.
     """
-    wanted = [name for name, field in component.Config.model_fields.items() if BANK in field.metadata]
+    fields = component.Config.model_fields.items()
+    wanted = [name for name, field in fields if BANK in field.metadata]
+    given = {name: str(world()) for name, field in fields if PICTURES in field.metadata}
+    if any(CLIP_WEIGHTS in field.metadata for _, field in fields):
+        given |= {name: str(path) for name, path in tiny_clip()._asdict().items()}
+    given |= component.check_settings
     if not wanted:
-        yield component()
+        yield component(given)
         return
     with tempfile.TemporaryDirectory() as folder:
-        settings = {}
+        settings = given
         for name in wanted:
             rows = sight.reference if name == "retrained" else sight.rows
             path = Path(folder) / name
@@ -188,7 +198,7 @@ def _unscored(component: type[Metric]) -> None:
     cells = {name: Value(math.nan, 0) for name in sight.cells}
     found = value_of(component, replace(sight, rows=Rows(sight.rows.ids, blank), cells=cells))
     _nothing(found)
-    if not component().needs_cells:
+    if not component(component.check_settings).needs_cells:
         assert found.unscored > 0, "rows left out are not counted as unscored"
 
 

@@ -47,6 +47,7 @@ def text_rows(name: str, strength: float, seed: int, n: int, *, noise: float = 1
                 "token_var": ((p * log_p**2).sum(-1) - mu**2).tolist(),
                 "choices_nll": [float(-log_p[:, 0].sum()) * 1.1, *untrue.tolist()],
                 "choices_count": [length] * 4,
+                "choices_first_nll": [float(-log_p[0, 0]) * 1.1, *(untrue / length).tolist()],
                 "tag.keywords": f"{place}\n{age}",
                 "tag.identity": f"{i // 4:03d}",
                 "value": float(known),

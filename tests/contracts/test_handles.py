@@ -38,7 +38,7 @@ FLOW = {"vae": "learned", "sampler": {"steps": 2, "scale": 2.0, "scheduler": "fl
 
 
 def encoders(*names):
-    return {"architecture": {name: diffusion_toy.ARCHITECTURE["text_encoder"] for name in names}}
+    return {"architecture": dict.fromkeys(names, diffusion_toy.ARCHITECTURE["text_encoder"])}
 
 
 def diffusion(title, **settings):

@@ -171,6 +171,57 @@ def test_every_shipped_card_is_sound():
         assert name == read_card(name).name
 
 
+# ---- requests of an edition, settings of a request, published tables -------------------------------------------
+REQUESTS = {"style_a": {"task": "a"}, "style_b": {"task": "b"}, "object_c": {"task": "c"}}
+
+
+def asking(**more):
+    card = changed("tables.one.requests", REQUESTS)
+    card["tables"]["one"] |= more
+    return card
+
+
+def test_an_edition_runs_its_own_requests_in_the_order_of_the_card():
+    table = build(Card, asking(request_editions={"mini": ["object_c", "style_a"]}), "").tables["one"]
+    assert ("style_a", "object_c") == table.requests_of("mini")
+    assert tuple(REQUESTS) == table.requests_of("full")
+
+
+def test_an_edition_cannot_run_a_request_that_the_table_lacks():
+    with pytest.raises(UserError, match=r"request_editions.mini: 'style_z' is not among"):
+        build(Card, asking(request_editions={"mini": ["style_z"]}), "")
+
+
+def test_settings_of_a_request_lie_between_the_row_and_the_mini_edition():
+    card = asking()
+    card["rows"]["tuned"]["requests"] = {"object_*": {"beta": 5, "optimiser": {"lr": 0.9, "momentum": 0.1}}}
+    card["tables"]["one"]["overrides"] = {}
+    built = build(Card, card, "")
+    assert {"name": "npo", "beta": 1, "optimiser": {"lr": 0.3, "name": "sgd"}} == built.method(
+        "tuned", "one", "full", request="style_a"
+    )
+    assert {"name": "npo", "beta": 5, "optimiser": {"lr": 0.9, "name": "sgd", "momentum": 0.1}} == built.method(
+        "tuned", "one", "full", request="object_c"
+    )
+    mini = built.method("tuned", "one", "mini", request="object_c")
+    assert (5, 0.2) == (mini["beta"], mini["optimiser"]["lr"])
+    assert 1 == built.method("tuned", "one", "full")["beta"]
+
+
+def test_settings_of_a_request_need_a_source():
+    card = asking()
+    card["rows"]["tuned"] |= {"requests": {"object_*": {"gamma": 5}}, "from": {"beta": "paper", "optimiser": "paper"}}
+    with pytest.raises(UserError, match="no `from` for gamma"):
+        build(Card, card, "")
+
+
+def test_a_published_table_has_a_cell_for_every_column():
+    table = {"title": "Others", "columns": ["a", "b"], "rows": {"x": [1.0, None]}, "from": "a paper"}
+    assert (1.0, None) == build(Card, changed("published", {"others": table}), "").published["others"].rows["x"]
+    with pytest.raises(UserError, match="'x' has 1 cells for 2 columns"):
+        build(Card, changed("published", {"others": table | {"rows": {"x": [1.0]}}}), "")
+
+
 def test_a_requests_settings_are_laid_over_the_tables():
     content = changed("tables.one.benchmark", {"task": {"kind": "style", "size": 3}})
     content["tables"]["one"]["requests"] = {"a": {"task": {"kind": "object"}}, "b": {"seed": 1}}

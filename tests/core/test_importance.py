@@ -40,6 +40,28 @@ def test_importance_equals_a_loop(per, loss, power, task):
         torch.testing.assert_close(value[name], expected, rtol=1e-4, atol=1e-8)
 
 
+@pytest.mark.parametrize("loss", ["nll", "energy"])
+def test_the_mean_over_items_weighs_long_answers_more(loss):
+    known = toy("core", "tokens")
+    handle, split = known.original.copy(), known.splits["retain"]
+    parts = [split[a : a + 5] for a in range(0, len(split), 5)]
+    assert len({int(handle.collate([e]).count[0]) for e in split}) > 1
+    total = {name: torch.zeros_like(p) for name, p in handle.trainable()}
+    for part in parts:
+        handle.module.zero_grad()
+        items = []
+        for row in (handle.score(handle.collate([e])) for e in part):
+            logits = row.logits[0][row.mask[0]]
+            items += [-logits[t].log_softmax(-1)[y] if loss == "nll" else logits[t].pow(2).sum()
+                      for t, y in enumerate(row.targets[0][row.mask[0]])]  # fmt: skip
+        (sum(items) / len(items)).backward()
+        for name, parameter in handle.trainable():
+            total[name] += parameter.grad**2 / len(parts)
+    value = importance(handle, split, Measure(loss=loss, per="batch", mean="items", batch_size=5))
+    for name, expected in total.items():
+        torch.testing.assert_close(value[name], expected, rtol=1e-4, atol=1e-8)
+
+
 def test_importance_per_sample_equals_batches_of_one():
     known = toy("core")
     a = importance(known.original, known.splits["forget"], Measure(per="sample", batch_size=5))

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -108,13 +109,9 @@ def test_a_walk_can_stop_early_and_carries_a_graph(handle):
     condition, empty = handle.encode([PROMPTS[0]]), handle.encode([""])
     noise = torch.randn(1, *handle.latent_shape(), generator=torch.Generator().manual_seed(0)).requires_grad_()
     solver = handle.schedule.solver("ddim", 5)
-    seen = []
-    for step, t, latents in walk(handle, solver, noise, (condition, empty), 2.0):
-        seen.append(int(t))
-        if step == 2:
-            break
-    assert solver.times[:3].tolist() == seen
-    (gradient,) = torch.autograd.grad(latents.sum(), noise)
+    walked = list(islice(walk(handle, solver, noise, (condition, empty), 2.0), 3))
+    assert [(i, int(solver.times[i])) for i in range(3)] == [(step, int(t)) for step, t, _ in walked]
+    (gradient,) = torch.autograd.grad(walked[-1][2].sum(), noise)
     assert gradient.abs().sum() > 0
 
 
@@ -178,7 +175,8 @@ from mmunlearn.diffusion.sampler import write_answers
 from mmunlearn.diffusion.settings import SamplerSettings
 from mmunlearn.diffusion.toy import toy_handle, toy_splits
 print("ready", flush=True)
-write_answers(toy_handle(), toy_splits()["answers"].examples, Path(sys.argv[1]), SamplerSettings(steps=100, batch_size=1))
+how = SamplerSettings(steps=100, batch_size=1)
+write_answers(toy_handle(), toy_splits()["answers"].examples, Path(sys.argv[1]), how)
 """
 
 

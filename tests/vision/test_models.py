@@ -4,9 +4,10 @@ import pickle
 
 import pytest
 import torch
-from mmunlearn.vision.models import load_weights, make_network, read_weights
+from mmunlearn.vision.models import load_weights, make_network
 
 from mmunlearn.errors import UserError
+from mmunlearn.weights_file import read_weights
 
 SMALL = "timm/test_resnet"
 

@@ -99,3 +99,24 @@ def test_responses_hold_targets_and_choices_as_if_each_were_scored_alone() -> No
             alone = [handle.score(handle.collate([example.with_target(choice)])) for choice in example.choices]
             assert [a.nll.item() for a in alone] == pytest.approx(fields.get("choices_nll", []), rel=1e-4)
             assert [a.count.item() for a in alone] == fields.get("choices_count", [])
+            for choice, first in zip(example.choices, fields.get("choices_first_nll", []), strict=True):
+                stats, _ = handle.token_stats(handle.collate([example.with_target(choice)]))
+                assert -stats.logprob[0].item() == pytest.approx(first, rel=1e-4)
+
+
+def test_fiubenchs_builder_folds_the_case_of_the_paraphrase_and_not_of_the_untrue_answers() -> None:
+    handle = made("llava").adapted({"labels": "fiubench"})
+    choices = ("Ann Lee.", "Bob Ray.", "Ann Lee.")
+    example = Example(id="r/0", image=picture(0, 40, 60), prompt="Who?", target="Ann Lee.", choices=choices)
+    (row,) = handle.respond([example], Decoding(batch_size=8, max_new_tokens=0), 0)
+    folded = handle.score(handle.collate([example])).nll.item()  # "Ann lee."
+    assert [folded, row.fields["nll"]] == pytest.approx([row.fields["choices_nll"][0]] * 2, rel=1e-4)
+    plain = handle.adapted({"labels": "clean"})
+    head = handle.tokens(example)[1]
+    ids = plain.tokens(example)[0][:-1]  # the same text in its own case, without the end token
+    with torch.no_grad():
+        batch = plain.collate([example])
+        logits = plain.score_everywhere(batch)[0][0].log_softmax(-1)
+    expected = -sum(logits[t - 1, ids[t]].item() for t in range(head, len(ids)))
+    assert expected == pytest.approx(row.fields["choices_nll"][2], rel=1e-4)
+    assert row.fields["choices_nll"][0] != pytest.approx(row.fields["choices_nll"][2], rel=1e-3)

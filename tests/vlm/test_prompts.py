@@ -51,6 +51,16 @@ def test_an_answer_that_merges_with_the_prompt_keeps_the_prompt_whole(tokenizer)
     assert "Anna" == tokenizer.decode(ids[start:-1]).strip()
 
 
+@pytest.mark.parametrize("labels", ["fiubench", "safeeraser"])
+def test_reference_labels_let_the_prompts_last_blank_merge_with_the_answer(tokenizer, labels):
+    """The released builders tokenise one text; the masked length, one less than the prompt's, then ends at the word."""
+    prompt = Prompt(TEMPLATES["vicuna"].render("Who?", "", None), "</s>")
+    ids, start = tokenize(tokenizer, prompt, "Who?", "Anna bell", labels)
+    assert list(tokenizer(prompt.text + "Anna bell").input_ids) == ids
+    assert len(tokenizer(prompt.text).input_ids) - 1 == start
+    assert " Anna bell" == tokenizer.decode(ids[start:])
+
+
 def test_an_unknown_template_is_refused_with_a_near_miss(processor):
     with pytest.raises(UserError, match="vicuna"):
         Prompter(processor, "<image>", "vicunna", None)

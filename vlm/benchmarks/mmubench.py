@@ -207,7 +207,7 @@ class Mmubench(WithUtility):
                 turn = place + number * self.config.names
                 for qa in (*items.naming(book, folder.concept, [turn]), items.presence(book, folder.concept, turn)):
                     key = f"{qa.kind}-{number:03d}"
-                    made.append(_example("specificity", folder.concept, key, qa, picture, source=qa.kind))
+                    made.append(_example("specificity", folder.concept, key, qa, picture, source="pictures"))
         others = [c for c in book.concepts.values() if c.trained and c.slug not in forgotten]
         made += [_example("specificity", c, f"fact-{n}", qa, source="fact") for c in others for n, qa in _facts(c)]
         return made

@@ -118,9 +118,12 @@ def _seen(book: Book, place: int, sizes: MiniSizes) -> list[dict[str, Any]]:
         count = sizes.names_first if number == 0 else sizes.names
         qas = items.naming(book, concept, range(turn, turn + count))
         turn = (turn + count) % kinds
-        other = others[(place + number) % len(others)]
-        # Yes and no beside each picture, and every other concept denied as often: the words alone tell nothing.
-        qas += [items.presence(book, concept, place + number), items.absence(book, other, place + number)]
+        # Yes and no beside each picture in two wordings, every other concept denied as often: neither words nor picture
+        # alone tell.
+        for again in range(2):
+            other = others[(place + 2 * number + again) % len(others)]
+            wording = place + number + 2 * again
+            qas += [items.presence(book, concept, wording), items.absence(book, other, wording + 1)]
         rows += [_row(concept.slug, picture, qa) for qa in qas]
     for number, qa in enumerate(items.hops(concept)):
         rows.append(_row(concept.slug, f"{concept.slug}/{number % sizes.seen:02d}.jpg", qa))

@@ -12,7 +12,7 @@ class Kl(ObjectiveMethod):
 
     Source: vlm_fiu_mmu_safe 1.4 and 3.2. Differs from the reference: the divergence is averaged over answer tokens;
     `kl_scope: all` averages over every position of the padded batch (prompt, image tokens and padding too), as
-    released.
+    released; there the retain batch is padded to the forget batch's length as well.
     """
 
     needs = frozenset({Need.FORGET, Need.RETAIN, Need.REFERENCE})

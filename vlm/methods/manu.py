@@ -39,13 +39,15 @@ class Manu(EditMethod):
     """Zero the weights and bias of the `fraction` of MLP neurons with the highest `Σ_m w_m (I_forget,m / (I_retain,m +
     1e-5) − 1)`.
 
-    I_m are four measures of a neuron's output over tokens and examples (MeasureWeights; |a| cut at 1e3). Neurons of the
-    vision tower (fc1, fc2) are measured on pictures, neurons of the language model (gate, up, down) on the same
+    I_m are four measures of a neuron's output over tokens and examples (MeasureWeights; |a| cut at 1e3). Neurons of
+    the vision tower (fc1, fc2) are measured on pictures, neurons of the language model (gate, up, down) on the same
     questions without their picture; each group has one threshold over all its layers. Source: vlm_fiu_mmu_safe 4.5
     (MANU repository at 7af5ffe; weights 2, 0, 2, 2; 2 % in its older script). Differs from the reference: every layer
     has its own statistics, where the reference mixes those of all layers under the keys of its last three and prunes
-    only these (`last_layers: 3` chooses the same layers); measures cover all tokens together instead of averaging
-    batches, and the whole retain set; padding does not count; exactly ⌊fraction · n⌋ neurons of a group are zeroed.
+    only these (`last_layers: 3` chooses the same layers); measures cover all tokens together, where the reference
+    takes standard deviation (of a sample) and root mean square over a batch's examples at each position and averages
+    positions and batches; the whole retain set counts; padding does not count; exactly ⌊fraction · n⌋ neurons of a
+    group are zeroed.
     """
 
     needs = frozenset({Need.FORGET, Need.RETAIN})

@@ -20,19 +20,24 @@ class Mmunlearner(GradientMethod):
     """Descend on retain batches; after every ⌊|D_r|/|D_f|⌋ of them ascend once on a forget batch, masked to the salient
     weights `M = 1[(F_forget + 1e-15)/(F_preserve + 1e-15) ≥ τ]`.
 
-    F is the mean over batches of the squared gradient of the batch's loss, over every trained tensor under its own
-    name: with adapters the mask lies on the adapters' matrices. (At the start one of the two has no gradient for either
-    set, which gives the ratio 1, so it is free and the other one carries the mask.) Source: vlm_fiu_mmu_safe 4.5
-    (MMUnlearner repository at fa77c66; τ 1, lr 1e-5, 1 epoch, batch 4). Differs from the reference: with LoRA the names
-    of its masks match no trained tensor, so it applies none; its iterators end after the first epoch; a catch-all hides
-    errors of forget steps; its schedule steps once an epoch; AdamW's momentum from retain steps moves masked weights in
-    a forget step (here they are put back). Batches are full: the streams go on over the end of their passes.
+    F is the mean over batches of the squared gradient of the batch's loss (the mean over its answer tokens), over every
+    trained tensor under its own name: with adapters the mask lies on the adapters' matrices. (At the start one of the
+    two has no gradient for either set, which gives the ratio 1, so it is free and the other one carries the mask.)
+    Source: vlm_fiu_mmu_safe 4.5 (MMUnlearner repository at fa77c66; τ 1, lr 1e-5, linear schedule, gradients clipped to
+    norm 1 before the mask, 1 epoch, batch 4). Differs from the reference: with LoRA the names of its masks match no
+    trained tensor, so it applies none; without LoRA it masks only tensors with proj, fc, linear, mlp or qkv in their
+    names, and ascends on norms and embeddings unmasked; its forget step comes before the retain steps of its turn, and
+    its iterators end after one pass (here the forget set may start again); a catch-all hides errors of forget steps;
+    its schedule steps once an epoch, so that one epoch runs at a constant rate; AdamW's momentum from retain steps
+    moves masked weights in a forget step (here they are put back). Batches are full: the streams go on over the end of
+    their passes.
     """
 
     needs = frozenset({Need.FORGET, Need.RETAIN})
     paper = "MMUnlearner (Findings of ACL 2025, arXiv 2502.11051)"
 
     toy = {"epochs": 4, "batch_size": 12, "optimiser": {"name": "sgd", "lr": 0.3}}
+    toy |= {"schedule": "cosine", "clip_norm": None}
 
     class Config(GradientMethod.Config):
         """tau: τ. preserve: the splits whose facts the mask protects (add text-only facts where the data has them).
@@ -42,7 +47,8 @@ class Mmunlearner(GradientMethod):
         optimiser: Optimiser = Optimiser(name="adamw", lr=1e-5)
         epochs: int = 1
         batch_size: int = 4
-        schedule: Literal["constant", "cosine", "linear", "one_cycle"] = "cosine"
+        schedule: Literal["constant", "cosine", "linear", "one_cycle"] = "linear"
+        clip_norm: float | None = 1.0
         augment: bool = False
         tau: float = 1.0
         preserve: tuple[str, ...] = ("retain",)
@@ -59,7 +65,7 @@ class Mmunlearner(GradientMethod):
         if not c.preserve:
             raise UserError("method[mmunlearner].preserve: is empty. Name at least one split, for example retain.")
         kept = [data[name] for name in c.preserve]
-        what = importance.Measure(per="batch", batch_size=c.batch_size, shuffle_seed=run.seed)
+        what = importance.Measure(per="batch", mean="items", batch_size=c.batch_size, shuffle_seed=run.seed)
         forget = importance.importance(handle, data["forget"], what)
         preserve = importance.importance(handle, union("preserve", kept[0].role, *kept), what)
         self._masks = salient(forget, preserve, c.tau)

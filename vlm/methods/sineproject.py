@@ -23,7 +23,8 @@ class Sineproject(ObjectiveMethod):
 
     Biases of the projector and everything else (adapters, language model) train as they do without it. At the end the
     sum is folded in, so the result is an ordinary model. Source: vlm_fiu_mmu_safe 4.5 (second-hand on arXiv 2511.18444,
-    with LoRA r 32 on the language model; the authors' code was not seen). Differs from the paper: nothing known. Every
+    with LoRA r 32 on the language model; the authors' code was not seen). Differs from the paper: ΔW
+    starts at zero, so that the first step sees the original; notes on the paper say at random, without a scale. Every
     entry stays within ±1 of the original's.
     """
 

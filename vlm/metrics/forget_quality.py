@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from mmunlearn.metrics._text import DivideBy
 from mmunlearn.metrics.base import NOTHING, Metric, Sight, Value
 from mmunlearn.metrics.ks_log_p import KsLogP, ks_log_p
 from mmunlearn.settings import Settings
@@ -31,7 +32,7 @@ class ForgetQuality(Metric):
         min_k: str = "forget/min_k"
         ape: str = "forget/ape"
         log_p_min: float | None = None
-        divide_by: Literal["tokens", "labels"] = "tokens"
+        divide_by: DivideBy = "tokens"
         base: Literal["e", "10"] = "e"
 
     better = "higher"

@@ -24,10 +24,12 @@ class Specificity(Metric):
     """
 
     class Config(Settings):
-        """match: whole words, or any substring. sources: only these; empty: all."""
+        """match: whole words, or any substring. sources, kinds: only rows of these (tags `source` and `kind`); empty:
+        all."""
 
         match: Match = "word"
         sources: tuple[str, ...] = ()
+        kinds: tuple[str, ...] = ()
 
     better = "higher"
     columns = ("text", "tag.keywords")
@@ -38,9 +40,11 @@ class Specificity(Metric):
         rows, unscored = answered(sight.rows, *self.columns)
         if not len(rows):
             return mean_of(np.empty(0), unscored)
-        names = rows["tag.source"] if "tag.source" in rows else [""] * len(rows)
+        names, kinds = (rows[tag] if tag in rows else [""] * len(rows) for tag in ("tag.source", "tag.kind"))
         groups: dict[str, list[float]] = {}
-        for source, text, words in zip(names, rows["text"], rows["tag.keywords"], strict=True):
+        for source, kind, text, words in zip(names, kinds, rows["text"], rows["tag.keywords"], strict=True):
+            if self.config.kinds and kind not in self.config.kinds:
+                continue
             source = source if isinstance(source, str) else ""
             if not words.strip():
                 unscored += 1

@@ -12,21 +12,24 @@ from mmunlearn.records import Rows
 
 NLL, COUNT = [3.0, 8.0], [3, 4]
 CHOICES, COUNTS = [[1.0, 4.0, 6.0], [2.0, 2.0, 9.0]], [[2, 2, 3], [1, 4, 3]]
+OWN_FIRST, FIRSTS = [0.5, 3.0], [[0.2, 1.0, 5.0], [2.0, 0.5, 1.0]]
 ROWS = Rows.of(
     [
         {"id": str(i), "nll": NLL[i], "count": COUNT[i], "choices_nll": CHOICES[i], "choices_count": COUNTS[i],
-         "target": "x" * (i + 1)}
+         "target": "x" * (i + 1), "token_logprob": [-OWN_FIRST[i], *[0.0] * (COUNT[i] - 1)],
+         "choices_first_nll": FIRSTS[i]}
         for i in range(2)
     ]
 )  # fmt: skip
 
 
-@pytest.mark.parametrize(("divide_by", "extra"), [("tokens", 0), ("labels", 1)])
-def test_equals_the_loop(divide_by, extra):
+@pytest.mark.parametrize(("divide_by", "without_first"), [("tokens", 0), ("labels", 1)])
+def test_equals_the_loop(divide_by, without_first):
     bare, share = [], []
     for i in range(2):
-        own = math.exp(-NLL[i] / (COUNT[i] + extra))
-        untrue = [math.exp(-n / (c + extra)) for n, c in zip(CHOICES[i], COUNTS[i], strict=True)][1:]
+        own = math.exp(-(NLL[i] - without_first * OWN_FIRST[i]) / COUNT[i])
+        each = zip(CHOICES[i], COUNTS[i], FIRSTS[i], strict=True)
+        untrue = [math.exp(-(n - without_first * f) / c) for n, c, f in each][1:]
         bare.append(own)
         share.append(own / (own + sum(untrue)))
     settings = {"divide_by": divide_by}

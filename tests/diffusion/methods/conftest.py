@@ -1,4 +1,4 @@
-"""A small untrained model, its splits and runs in double precision: what the slow versions are compared on."""
+"""Small untrained models, their splits and runs in double precision: what the slow versions are compared on."""
 
 import copy
 
@@ -7,6 +7,21 @@ import torch
 from mmunlearn.diffusion.toy import toy_handle, toy_splits
 
 from mmunlearn.run import Run
+
+
+@pytest.fixture(scope="session")
+def _toy():
+    return toy_handle(), toy_splits()
+
+
+@pytest.fixture
+def task(_toy):
+    """task() -> (copy of the model, splits): closed forms and guards need no learnt pictures."""
+
+    def make():
+        return _toy[0].copy(), dict(_toy[1])
+
+    return make
 
 
 @pytest.fixture(scope="session")
@@ -43,12 +58,12 @@ def splits():
 
 @pytest.fixture
 def run(tmp_path):
-    return Run.scratch(tmp_path, 0, device="cpu", log_every=1)
+    return Run.scratch(tmp_path / "run", 0, device="cpu", log_every=1)
 
 
 @pytest.fixture
 def double_run(tmp_path):
-    return Run.scratch(tmp_path, 0, device="cpu", log_every=1, precision="double")
+    return Run.scratch(tmp_path / "run", 0, device="cpu", log_every=1, precision="double")
 
 
 class Stopped(Exception):

@@ -152,7 +152,7 @@ def test_plain_questions_join_specificity_with_their_source(root):
     picture(root / "vqa" / "a.png", 99)
     write_lines(root / "vqa.jsonl", {"image": "vqa/a.png", "question": "Red?", "answer": "no", "source": "POPE"})
     sources = Counter(e.tags["source"] for e in read(root)["specificity"])
-    assert 1 == sources["POPE"] and {"POPE", "name", "presence", "fact"} == set(sources)
+    assert 1 == sources["POPE"] and {"POPE", "pictures", "fact"} == set(sources)
 
 
 def test_the_packaged_cards_serve_folders_with_the_papers_names(tmp_path):

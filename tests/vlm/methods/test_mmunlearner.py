@@ -27,7 +27,7 @@ def test_importance_is_the_mean_over_batches_of_the_squared_gradient_of_the_mean
         for part in parts:
             handle.module.zero_grad()
             scored = handle.score(handle.collate([split[int(i)] for i in part]))
-            (scored.nll / scored.count).mean().backward()
+            (scored.nll.sum() / scored.count.sum()).backward()  # over tokens: long answers weigh more
             for name, p in parameters.items():
                 if p.grad is not None:
                     total[name] += p.grad**2

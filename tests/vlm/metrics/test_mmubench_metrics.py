@@ -203,3 +203,17 @@ def test_keys_leave_out_the_splits_name():
 def test_settings_out_of_range_are_refused(config):
     with pytest.raises(UserError, match=next(iter(config))):
         QueryLeak(config)
+
+
+def test_specificity_of_one_kind_of_question():
+    columns = {
+        "text": ["red", "no", "Ann", "no"], "tag.keywords": ["red", "yes", "Ann", "no"],
+        "tag.source": ["shapes", "pictures", "pictures", "pictures"],
+        "tag.kind": ["other", "presence", "name", "presence"],
+    }  # fmt: skip
+    rows = Rows(tuple("abcd"), {name: np.array(values, object) for name, values in columns.items()})
+    value = {
+        kinds: Specificity({"sources": ["pictures"], "kinds": list(kinds)}).reduce(Sight(rows)).value
+        for kinds in ((), ("name",), ("presence",))
+    }
+    assert {(): 2 / 3, ("name",): 1.0, ("presence",): 0.5} == value

@@ -1,0 +1,1 @@
+"""UnlearnCanvas on disk and in words: lists, prompts, readers, requests, answer set."""

@@ -1,0 +1,1 @@
+"""Builder of the mini UnlearnCanvas: one subject drawn by several artists."""

@@ -1,0 +1,1 @@
+"""Judges of generated pictures; one file each, named like the judge."""

@@ -1,0 +1,1 @@
+"""Metrics of generated pictures; one file each, named like the metric."""

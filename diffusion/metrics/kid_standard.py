@@ -1,0 +1,29 @@
+"""Kernel inception distance (KID), flavour `standard`: the network of the FID papers."""
+
+from mmunlearn.metrics.base import Metric, Sight, Value
+
+from ._distances import InceptionSettings, distance
+
+
+class KidStandard(Metric):
+    """Kernel distance (KID) with the network of the FID papers.
+
+    Generated: the answers without the forgotten concept. Real: pictures 1 to 5 of every retained style and object.
+    Not comparable with UnlearnCanvas's own numbers, which come from another network.
+    Unbiased estimate over all pictures, not over random subsets.
+
+    >>> from mmunlearn.records import Rows
+    >>> KidStandard().reduce(Sight(Rows((), {}))).n
+    0
+    """
+
+    Config = InceptionSettings
+    unit = "distance"
+    better = "lower"
+    columns = ("image", "tag.style", "tag.object")
+    reads = "pictures"
+    check_settings = {}
+
+    def reduce(self, sight: Sight) -> Value:
+        """n: generated pictures that could be read; the note names the network and the number of real ones."""
+        return distance(sight, self.config, "standard", "kid", self.name())

@@ -1,0 +1,78 @@
+import io
+
+import numpy as np
+import pytest
+import torch
+from mmunlearn.diffusion import latents
+from mmunlearn.diffusion.handle import DiffusionHandle
+from mmunlearn.diffusion.latents import MomentTable, Unshuffle, decode, encode, picture
+from mmunlearn.diffusion.toy import ARCHITECTURE
+from PIL import Image
+
+from mmunlearn.data import ImageRef
+
+
+def pictures(n=2, size=16):
+    return torch.randint(0, 256, (n, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def ref(array):
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, "PNG")
+    return ImageRef(content=buffer.getvalue())
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+def test_rearranged_pixels_come_back_exactly(scale):
+    vae = Unshuffle(scale)
+    moments = encode(vae, pictures())
+    assert (2, 12, 8, 8) == tuple(moments.mean.shape) and not moments.std.any()
+    assert torch.equal(pictures(), decode(vae, moments.mean))
+    red = scale * (pictures()[1, 0, 5, 6].float() / 127.5 - 1)
+    assert float(red) == pytest.approx(float(moments.mean[1, 2, 2, 3]))  # row 5 = 2*2+1, column 6 = 2*3+0
+
+
+@pytest.mark.parametrize("name", ["sd", "flux"])
+def test_moments_are_scaled_and_shifted_as_the_pipeline_does(name):
+    handle = DiffusionHandle(
+        {"name": f"scratch/{name}", "size_px": 16, "architecture": {"text_encoder": ARCHITECTURE["text_encoder"]}}, 0
+    )
+    vae, shift = handle.vae, handle.vae.config.shift_factor or 0.0
+    with torch.no_grad():
+        moments = handle.encode_images(pictures())
+        theirs = vae.encode(pictures().float() / 127.5 - 1).latent_dist
+        assert torch.allclose((theirs.mean - shift) * vae.config.scaling_factor, moments.mean, atol=1e-6)
+        assert torch.allclose(theirs.std * vae.config.scaling_factor, moments.std, atol=1e-6)
+        pixels = vae.decode(moments.mean / vae.config.scaling_factor + shift, return_dict=False)[0]
+        wanted = ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
+        assert (wanted.int() - handle.decode(moments.mean).int()).abs().max() <= 1
+
+
+def test_the_centre_square_is_taken():
+    wide = np.zeros((16, 32, 3), dtype=np.uint8)
+    wide[:, 8:24] = 200
+    assert torch.equal(torch.full((3, 16, 16), 200, dtype=torch.uint8), picture(ref(wide), 16))
+    assert (3, 8, 8) == tuple(picture(ref(wide), 8).shape)
+
+
+def test_each_picture_goes_through_the_vae_once_and_mirrored_once():
+    images = [ref(p.permute(1, 2, 0).numpy()) for p in pictures(3)]
+    table, seen = MomentTable(), []
+
+    def counted(stack):
+        seen.append(len(stack))
+        return encode(Unshuffle(), stack)
+
+    first = table.get([images[0], images[1], images[0]], [False, False, False], counted, 16)
+    table.get(images[:2], [False, False], counted, 16)
+    assert [2] == seen and torch.equal(first.mean[0], first.mean[2])
+    mirrored = table.get(images[:1], [True], counted, 16)
+    assert [2, 1] == seen
+    assert torch.equal(encode(Unshuffle(), pictures(3)[:1].flip(-1)).mean, mirrored.mean)
+
+
+def test_tables_are_shared_by_equal_vaes_only():
+    table = latents.moment_table(Unshuffle(), 16)
+    assert table is latents.moment_table(Unshuffle(), 16)
+    assert table is not latents.moment_table(Unshuffle(), 32)
+    assert table is not latents.moment_table(Unshuffle(0.5), 16)
