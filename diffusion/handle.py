@@ -219,7 +219,7 @@ class DiffusionHandle(Handle):
             return self
         settings = build(DiffusionSettings, merge(plain(self.settings), changes), "model")
         for name in ("name", "revision", "architecture", "vae", "dtype"):
-            if getattr(settings, name) != getattr(self.settings, name):
+            if plain(settings)[name] != plain(self.settings)[name]:  # plain: a stored tuple comes back as a list
                 raise UserError(f"model.{name}: the model to start from has its own; remove the setting.")
         twin = copy.copy(self)
         twin._take(settings, self.parts, self.base)
