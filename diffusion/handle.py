@@ -229,7 +229,9 @@ class DiffusionHandle(Handle):
         """The settings, and the guard's facts and tensors."""
         if self.guard is None:
             return plain(self.settings)
-        kept = nn.ParameterDict({key: nn.Parameter(t, False) for key, t in self.guard.tensors().items()})
+        # Parameters of a module must not have dots in their names.
+        stored = {key.replace(".", "/"): nn.Parameter(t, False) for key, t in self.guard.tensors().items()}
+        kept = nn.ParameterDict(stored)
         told = [self.guard.method, plain(dict(self.guard.facts())), weights_digest(kept)]
         return {"settings": plain(self.settings), "guard": told}
 
