@@ -44,7 +44,7 @@ class Receler(GradientMethod):
 
     toy = {
         "rank": 4, "steps": 5, "batch_size": 2, "attack_steps": 2, "soft_tokens": 2, "walk_steps": 4,
-        "optimiser": {"name": "sgd", "lr": 0.5},
+        "optimiser": {"name": "sgd", "lr": 5.0},
     }  # fmt: skip
 
     class Config(GradientMethod.Config):
