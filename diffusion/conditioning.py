@@ -1,6 +1,6 @@
 """Prompts as tokens and as what a denoiser is conditioned on."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mmunlearn.errors import UserError
 
 MOST_BYTES = 1 << 30  # encoded prompts that are kept
+AT_ONCE = 64  # prompts in a pass of the text encoders
 
 
 @dataclass(frozen=True)
@@ -113,22 +114,27 @@ class EncodingCache:
         host = [part.cpu() for part in ids]
         keys = [b"".join(part[row].numpy().tobytes() for part in host) for row in range(len(host[0]))]
         missing = {key: row for row, key in enumerate(keys) if key not in self._rows}
-        if missing:
-            self._bound(len(missing))
-            rows = list(missing.values())
-            # Rows outlive an inference-mode block and may later take part in a graph.
-            with torch.inference_mode(False), torch.no_grad():
-                for start in range(0, len(rows), 64):
-                    part = rows[start : start + 64]
-                    made = make([i.clone()[part] for i in host])
-                    for row, key in enumerate(list(missing)[start : start + 64]):
-                        self._rows[key] = made.index(slice(row, row + 1))
-        first, *others = (self._rows[key] for key in keys)
-        return first.cat(*others)
+        # What is handed out may take part in a graph, though it was asked for in an inference-mode block.
+        with torch.inference_mode(False), torch.no_grad():
+            if missing:
+                self._bound(len(missing), keys)
+                self._fill(missing, host, make)
+            first, *others = (self._rows[key] for key in keys)
+            return first.cat(*others)
 
-    def _bound(self, coming: int) -> None:
+    def _fill(
+        self, missing: Mapping[bytes, int], host: Sequence[Tensor], make: Callable[[list[Tensor]], Condition]
+    ) -> None:
+        names, rows = list(missing), list(missing.values())
+        for start in range(0, len(rows), AT_ONCE):
+            made = make([ids.clone()[rows[start : start + AT_ONCE]] for ids in host])
+            for row, key in enumerate(names[start : start + AT_ONCE]):
+                # A row of its own: a slice would keep its whole batch alive.
+                self._rows[key] = made.index([row])
+
+    def _bound(self, coming: int, asked: Sequence[bytes]) -> None:
         if self._rows:
             row = next(iter(self._rows.values()))
             size = row.states.numel() * row.states.element_size()
             if (len(self._rows) + coming) * size > MOST_BYTES:
-                self._rows = {}
+                self._rows = {key: self._rows[key] for key in asked if key in self._rows}

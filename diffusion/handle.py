@@ -221,7 +221,7 @@ class DiffusionHandle(Handle):
             return self
         settings = build(DiffusionSettings, merge(plain(self.settings), changes), "model")
         for name in ("name", "revision", "architecture", "vae", "dtype"):
-            if getattr(settings, name) != getattr(self.settings, name):
+            if plain(settings)[name] != plain(self.settings)[name]:  # plain: a stored tuple comes back as a list
                 raise UserError(f"model.{name}: the model to start from has its own; remove the setting.")
         twin = copy.copy(self)
         twin._take(settings, self.parts, self.base)
@@ -231,7 +231,9 @@ class DiffusionHandle(Handle):
         """The settings, and the guard's facts and tensors."""
         if self.guard is None:
             return plain(self.settings)
-        kept = nn.ParameterDict({key: nn.Parameter(t, False) for key, t in self.guard.tensors().items()})
+        # Parameters of a module must not have dots in their names.
+        stored = {key.replace(".", "/"): nn.Parameter(t, False) for key, t in self.guard.tensors().items()}
+        kept = nn.ParameterDict(stored)
         told = [self.guard.method, plain(dict(self.guard.facts())), weights_digest(kept)]
         return {"settings": plain(self.settings), "guard": told}
 

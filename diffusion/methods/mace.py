@@ -45,7 +45,7 @@ class Mace(EditMethod):
     needs = frozenset({"concept", "anchor", "forget"})
     paper = "Lu et al. 2024 (MACE, CVPR, arXiv 2403.06135)"
     touches = ("denoiser.*.attn2.to_k.weight", "denoiser.*.attn2.to_v.weight")
-    toy = {"keep": 0.01, "fuse_keep": 0.1, "iterations": 3, "lr": 0.02, "batch_size": 4, "preserve_scale": 0.1}
+    toy = {"keep": 0.01, "fuse_keep": 0.001, "iterations": 5, "lr": 0.1, "batch_size": 4, "preserve_scale": 0.0}
 
     class Config(Settings):
         """keep, fuse_keep: λ of both closed forms. preserve_scale: p. pictures: of the concept, at most, that the
@@ -181,7 +181,7 @@ def norms(
     return total
 
 
-def resized(mask: Float[Tensor, "height width"], cells: int) -> Float[Tensor, "height width"]:
+def resized(mask: Float[Tensor, "height width"], cells: int) -> Float[Tensor, "rows columns"]:
     """The mask at a resolution of so many cells (nearest)."""
     height = round((cells * mask.shape[0] / mask.shape[1]) ** 0.5)
     return functional.interpolate(mask[None, None].float(), (height, cells // height))[0, 0]

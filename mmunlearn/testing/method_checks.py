@@ -37,10 +37,14 @@ class Toy:
 
 @cache
 def toy(modality: str, task: str = "classes") -> Toy:
-    """The toy task of a modality. task: classes, labels, tokens (core only) or text (vlm only: no pictures)."""
+    """The toy task of a modality. task: classes, labels, tokens (core only), text (vlm only: no pictures) or all
+    (diffusion only: the text encoder is trained too)."""
     import importlib
 
     if modality == "diffusion":
+        if task == "all":
+            first = toy("diffusion")
+            return Toy(first.splits, first.original.copy().adapted({"trains": "all"}))
         diffusion = importlib.import_module("mmunlearn.diffusion.toy")
         splits = diffusion.toy_splits()
         return Toy(splits, diffusion.toy_original(splits))
@@ -82,8 +86,9 @@ def checks(cls: type[Method]) -> list[Check]:
         "order inside a batch": lambda: _order(cls, toy(modality)),
         "forgets": lambda: _forgets(cls, toy(modality)),
     }
-    other = "text" if modality == "vlm" else "labels"
-    tests["text only" if modality == "vlm" else "multi-label"] = lambda: _family(cls, toy(modality, other))
+    variants = {"vlm": ("text only", "text"), "diffusion": ("text encoder too", "all")}
+    title, other = variants.get(modality, ("multi-label", "labels"))
+    tests[title] = lambda: _family(cls, toy(modality, other))
     if issubclass(cls, GradientMethod):
         tests["micro-batches"] = lambda: _micro_batches(cls, toy(modality))
         tests["resumes"] = lambda: _resumes(cls, toy(modality))

@@ -44,7 +44,8 @@ def run_settings(content: Mapping[str, Any]) -> Any:
         )
     if row and content.get("method", {}).get("name", under["method"]["name"]) != under["method"]["name"]:
         raise UserError(f"method.name: row {row!r} is method {under['method']['name']!r}. Give one of the two.")
-    if settings["method"].get("name") != "retrain" and not settings.get("start"):
+    # as_given without a start is the published model that `model.name` names.
+    if settings["method"].get("name") not in ("retrain", "as_given") and not settings.get("start"):
         raise UserError(
             "start: is required and missing: the folder of the model to unlearn. Example: start=runs/original"
         )

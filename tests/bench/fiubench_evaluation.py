@@ -1,13 +1,14 @@
 """Evaluation of FIUBench (mini edition) against a loop that does what the reference's evaluation does.
 
-    python tests/bench/fiubench_evaluation.py [QUESTIONS]
+    python tests/bench/fiubench_evaluation.py [QUESTIONS [MODEL]]
 
 Both sides answer the same forget questions, their three paraphrases, and score the true, the paraphrased and the
 perturbed answers. The loop (facts: vlm_fiu_mmu_safe 1.8): batch 1; picture opened, prepared and encoded for every
 question and answer; one forward pass a metric (loss, truth ratio's answers one by one, Min-K again), one whole forward
 whose output is thrown away before each paraphrase; the annotation file parsed again for the keywords of each answer;
-generation always to the full length, since no end token was taught. Ours: `VlmHandle.respond`. The weights are random,
-so our answers do not end early either: a trained model makes the ratio larger.
+generation always to the full length, since no end token was taught. Ours: `VlmHandle.respond`. MODEL is a saved model
+of the mini edition (runs/original-s0/model of a reproduction). Without one the weights are random, so that our answers
+do not end where they should either, which makes the ratio smaller than a user sees.
 """
 
 import json
@@ -72,7 +73,7 @@ def _keywords(root: Path) -> list[dict]:
     return [json.loads(line) for line in (root / "dataset" / "full.json").read_text().splitlines()]
 
 
-def main(questions: int = 24) -> float:
+def main(questions: int = 48, model: Path | None = None) -> float:
     """Print both times and their ratio."""
     torch.set_num_threads(2)
     with tempfile.TemporaryDirectory() as folder:
@@ -83,7 +84,10 @@ def main(questions: int = 24) -> float:
         forget = list(splits["forget"].examples[:questions])
         chosen = {example.id for example in forget}
         paraphrased = [e for e in splits["forget_ape"].examples if e.id.rpartition("/")[0] in chosen]
-        ours, theirs = (VlmHandle({"template": "mini", "tower": tower}, 0) for tower in ("frozen", "full"))
+        if model is None:
+            ours, theirs = (VlmHandle({"template": "mini", "tower": tower}, 0) for tower in ("frozen", "full"))
+        else:
+            ours, theirs = (VlmHandle.load(model).adapted({"tower": tower}) for tower in ("frozen", "full"))
         theirs.complete(forget[:1], Decoding(max_new_tokens=2), 0)  # first-call costs of the library, on neither side
         started = time.perf_counter()
         calls = loop(theirs, root, forget, paraphrased)
@@ -99,4 +103,4 @@ def main(questions: int = 24) -> float:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if sys.argv[1:] else 24)
+    main(int(sys.argv[1]) if sys.argv[1:] else 48, Path(sys.argv[2]) if sys.argv[2:] else None)

@@ -17,7 +17,7 @@ from mmunlearn.testing.two_processes import trajectory, weights
 NAMES = [
     f"{component.modality}:{component.name}"
     for component in registry.components("methods")
-    if component.modality in {"core", "vision", "vlm"} and issubclass(component.load(), GradientMethod)
+    if component.modality in {"core", "vision", "vlm", "diffusion"} and issubclass(component.load(), GradientMethod)
 ]
 pytestmark = pytest.mark.xdist_group("two_processes")  # one process makes what the tests of this file share
 ROOT = Path(__file__).parents[2]

@@ -64,3 +64,34 @@ def run(tmp_path):
 @pytest.fixture
 def double_run(tmp_path):
     return Run.scratch(tmp_path / "run", 0, device="cpu", log_every=1, precision="double")
+
+
+class Stopped(Exception):
+    """The process dies here."""
+
+
+class DyingRun(Run):
+    """Breaks right after the checkpoint of step `last`."""
+
+    last = 0
+
+    def save(self, step, state):
+        super().save(step, state)
+        if step >= self.last:
+            raise Stopped
+
+
+@pytest.fixture
+def resumed(tmp_path, splits):
+    """Applies a method to a copy, dying after some step, and again to another copy until it is done."""
+
+    def apply(cls, settings, model, last):
+        folder = tmp_path / "resumed"
+        broken = DyingRun.scratch(folder, 0, checkpoint_every=1, device="cpu")
+        broken.last = last
+        with pytest.raises(Stopped):
+            cls(settings).apply(model.copy(), splits, broken)
+        again = Run.scratch(folder, 0, checkpoint_every=1, device="cpu")
+        return cls(settings).apply(model.copy(), splits, again)
+
+    return apply

@@ -3,7 +3,7 @@ import pytest
 import torch
 from mmunlearn.diffusion.methods.erase_diff import EraseDiff, barrier_weight
 
-from mmunlearn.handle import View
+from mmunlearn.handle import View, weights_digest
 from mmunlearn.precision import doubled_inputs
 
 
@@ -92,3 +92,10 @@ def test_barrier_grants_descent_of_the_constraint():
     assert float(step @ q[0]) == pytest.approx(0.5 * 2)
     assert 0.0 == barrier_weight([torch.tensor([5.0, 5.0])], q, 0.5)
     assert 0.5 == barrier_weight(r, [torch.zeros(2)], 0.5)
+
+
+@pytest.mark.parametrize("last", [1, 3, 4])
+def test_bilevel_form_resumes_within_a_cycle(untrained, splits, run, resumed, last):
+    settings = {**SETTINGS, "bilevel": True, "inner_steps": 2, "inner_lr": 0.1}
+    whole = EraseDiff(settings).apply(untrained.copy(), splits, run)
+    assert weights_digest(whole.module) == weights_digest(resumed(EraseDiff, settings, untrained, last).module)

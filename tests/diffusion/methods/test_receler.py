@@ -10,6 +10,7 @@ from mmunlearn.diffusion.sampler import Request, sample, sampler_settings
 from mmunlearn.errors import UserError
 from mmunlearn.handle import View, weights_digest
 from mmunlearn.phases import Step
+from mmunlearn.run import Run
 
 
 def test_masks_are_min_max_scaled_means_by_hand():
@@ -114,3 +115,17 @@ def test_result_is_a_guard_that_is_stored_and_acts_on_pictures(handle, splits, r
     assert (erased.int() - again.int()).abs().max() <= 1
     with pytest.raises(UserError, match="has a guard already"):
         Receler(settings).apply(result, splits, run)
+
+
+def test_erasers_resume(untrained, splits, run, resumed):
+    settings = {**Receler.toy, "steps": 3}
+    whole = Receler(settings).apply(untrained.copy(), splits, run).guard.tensors()
+    again = resumed(Receler, settings, untrained, 2).guard.tensors()
+    assert set(whole) == set(again)
+    assert all(torch.equal(tensor, again[name]) for name, tensor in whole.items())
+
+
+def test_erasers_of_another_seed_differ(untrained, splits, tmp_path):
+    runs = [Run.scratch(tmp_path / str(seed), seed, device="cpu") for seed in (0, 1)]
+    one, two = (Receler({**Receler.toy, "steps": 1}).apply(untrained.copy(), splits, run).guard for run in runs)
+    assert weights_digest(one.erasers) != weights_digest(two.erasers)

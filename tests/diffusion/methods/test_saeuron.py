@@ -37,7 +37,8 @@ def test_scores_and_choice_by_loops():
     for step in range(2):
         mine, others = means["a"][step], (means["b"][step] + means["c"][step]) / 2
         score = [x / (sum(mine) + 1e-8) - y / (sum(others) + 1e-8) for x, y in zip(mine, others, strict=True)]
-        np.testing.assert_allclose(scores(torch.from_numpy(mine), torch.from_numpy(others)).numpy(), score)
+        made_scores = scores(torch.from_numpy(mine)[None], torch.from_numpy(others)[None])
+        np.testing.assert_allclose(made_scores[0].numpy(), score)
         cut = np.quantile(score, 0.6)
         for feature in range(6):
             if score[feature] > cut:
