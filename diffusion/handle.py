@@ -20,6 +20,7 @@ from mmunlearn.settings import build, digest, merge, plain
 
 from . import attention, latents, sampler, scratch, storage
 from .conditioning import Condition, EncodingCache, Tokens
+from .dropped_prompts import with_dropped
 from .families.base import embedded
 from .groups import matches
 from .guard import Guard
@@ -74,7 +75,8 @@ class DiffusionHandle(Handle):
         belongs to the example, and one of ten times. Examples without picture have no latents. Raises UserError where
         pictures are mixed with none.
         """
-        tensors = self._text("", [self._prompt(example) for example in examples])
+        often, prompts = self.settings.augmentation.drop_prompt_frac, [self._prompt(example) for example in examples]
+        tensors = self._text("", with_dropped(prompts, examples, view, often))
         if all(isinstance(example.target, str) for example in examples):
             tensors |= self._text("target_", [str(example.target) for example in examples])
         pictured = [example.image is not None for example in examples]

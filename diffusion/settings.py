@@ -32,9 +32,11 @@ class SamplerSettings(Settings):
 
 
 class Augmentation(Settings):
-    """Random changes of training pictures. flip: mirrored left to right in half of the views."""
+    """Random changes of training views. flip: mirrored left to right in half of the views. drop_prompt_frac: how often
+    the prompt is replaced by the empty one, which teaches the unconditional half of guidance (Ho and Salimans 2022)."""
 
     flip: bool = False
+    drop_prompt_frac: float = Field(0.0, ge=0, lt=1)
 
 
 class DiffusionSettings(Settings):

@@ -10,7 +10,8 @@ from pydantic import Field
 from mmunlearn import rasterise  # noqa: F401
 from mmunlearn.avatars import jpeg  # noqa: F401
 from mmunlearn.benchmark import Benchmark, check_counts
-from mmunlearn.cards import ROOT, Edition, EvaluationPlan
+from mmunlearn.card_tables import ROOT
+from mmunlearn.cards import Edition, EvaluationPlan
 from mmunlearn.data import Example, Role, Split
 from mmunlearn.errors import UserError
 from mmunlearn.settings import Settings

@@ -61,6 +61,27 @@ def test_training_views_change_with_seed_and_epoch_and_flip_half(splits):
     assert 0.1 < float(flipped) < 0.9
 
 
+def test_training_views_drop_the_prompt_as_often_as_asked_and_evaluation_views_never(splits):
+    plain, dropping = toy_handle(), toy_handle(augmentation={"drop_prompt_frac": 0.25})
+    examples = splits["train"].examples
+    empty, n = plain.tokenise([""]).ids[0][0], len(examples)
+    gone = 0
+    for epoch in range(20):
+        view = View(3, np.full(n, epoch))
+        seen, whole = dropping.collate(examples, view).tensors, plain.collate(examples, view).tensors
+        missing = (seen["tokens"] == empty).all(1)
+        assert torch.equal(whole["tokens"][~missing], seen["tokens"][~missing])
+        assert torch.equal(whole["noise"], seen["noise"])  # nothing else is drawn otherwise
+        turned = dropping.collate(examples[::-1], View(3, np.full(n, epoch))).tensors["tokens"]
+        assert torch.equal(seen["tokens"], turned.flip(0))
+        gone += int(missing.sum())
+    assert 0.15 < gone / (20 * n) < 0.35
+    assert torch.equal(plain.collate(examples).tensors["tokens"], dropping.collate(examples).tensors["tokens"])
+    concept = splits["concept"].examples
+    kept = dropping.collate(concept, View(3, np.zeros(len(concept), int))).tensors["tokens"]
+    assert not (kept == empty).all(1).any()
+
+
 def test_prompts_without_pictures_collate_and_have_no_error(handle, splits):
     batch = handle.collate(splits["concept"].examples)
     assert {"tokens", "target_tokens"} == set(batch.tensors)
