@@ -43,7 +43,7 @@ class EraseAnything(GradientMethod):
     paper = "Gao et al. 2025 (EraseAnything)"
 
     toy = {
-        "rank": 2, "steps": 6, "batch_size": 2, "walk_steps": 4, "optimiser": {"name": "sgd", "lr": 30.0},
+        "rank": 2, "steps": 6, "batch_size": 2, "walk_steps": 4, "optimiser": {"name": "sgd", "lr": 15.0},
     }  # fmt: skip
 
     class Config(GradientMethod.Config):

@@ -34,7 +34,7 @@ class ForgetMeNot(GradientMethod):
     needs = frozenset({Need.FORGET, "concept"})
     paper = "Zhang et al. 2023 (Forget-Me-Not)"
 
-    toy = {"batch_size": 8, "steps": 5, "optimiser": {"name": "sgd", "lr": 0.6}}
+    toy = {"batch_size": 8, "steps": 5, "trains": "xattn_kv", "optimiser": {"name": "sgd", "lr": 1.5}}
 
     class Config(GradientMethod.Config):
         """end: also the first end-of-text position. steps: of the optimiser."""
