@@ -19,7 +19,6 @@ NAMES = [
     for component in registry.components("methods")
     if component.modality in {"core", "vision", "vlm", "diffusion"} and issubclass(component.load(), GradientMethod)
 ]
-pytestmark = pytest.mark.xdist_group("two_processes")  # one process makes what the tests of this file share
 ROOT = Path(__file__).parents[2]
 
 

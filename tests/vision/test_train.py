@@ -13,7 +13,6 @@ from safetensors.torch import load_file
 
 from mmunlearn.records import read_rows
 
-pytestmark = pytest.mark.xdist_group("vision_train")  # one process makes what the tests of this file share
 ROOT = Path(__file__).parents[2]
 SINGLE = ["-m", "mmunlearn.vision.train"]
 DOUBLE = ["-m", "accelerate.commands.launch", "--num_processes", "2", "--cpu", *SINGLE]
