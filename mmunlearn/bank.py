@@ -7,6 +7,7 @@ is trained once, stored as one safetensors file (no pickle) and shared by all of
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from glob import glob
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from mmunlearn.atomic import write_bytes
 from mmunlearn.errors import UserError
-from mmunlearn.records import Rows
+from mmunlearn.records import Rows, read_rows
 from mmunlearn.signals import signals
 
 BANK = "path of a bank"
@@ -134,8 +135,33 @@ class Bank:
         )  # fmt: skip
 
 
+def bank_of_runs(runs: Sequence[Path]) -> Bank:
+    """A bank of finished runs (one row with several seeds, say): what each run's model answered to all its splits.
+
+    Runs that answered to other examples than the first one are the user's mistake. Who was trained on what is not
+    asked, so `member` is False throughout: metrics that compare models alone (KLOM, the 2023 challenge) read it.
+    """
+    answers = []
+    for run in runs:
+        splits = sorted(path for path in (run / "responses").glob("*") if path.is_dir())
+        rows = {row["id"]: row for split in splits for row in read_rows(split)}
+        answers.append(Rows.of([rows[key] for key in sorted(rows)]))
+    if not answers or not len(answers[0]):
+        raise UserError(f"{runs[0] if runs else 'bank'}: holds no responses. Finish the run first.")
+    member = np.zeros((len(answers), len(answers[0])), dtype=bool)
+    return Bank.of(answers, member, about={"runs": [run.name for run in runs]})
+
+
 def read_bank(path: str, who: str) -> Bank:
-    """The bank at a setting's path; an empty path is the user's mistake. `who` names the setting."""
+    """The bank at a setting's path: a bank's file, or a pattern of finished runs (out/mufac/runs/scrub-s*).
+
+    An empty path and a pattern that fits no run are the user's mistake. `who` names the setting.
+    """
     if not path:
-        raise UserError(f"{who}: needs a bank of shadow models. Give its file: {who}=PATH.")
+        raise UserError(f"{who}: needs a bank of models. Give its file or a pattern of runs: {who}=PATH.")
+    if any(sign in path for sign in "*?["):
+        runs = [Path(found) for found in sorted(glob(path)) if (Path(found) / "responses").is_dir()]
+        if len(runs) < 2:
+            raise UserError(f"{who}: {path} fits {len(runs)} finished runs; a bank needs two or more. Add seeds.")
+        return bank_of_runs(runs)
     return Bank.load(Path(path))

@@ -35,7 +35,7 @@ class StyleObject(Judge):
     needs_target = True
     reads = "pictures"
     label_tags = ("style", "object")
-    check_settings = {"steps": 60}
+    check_settings = {"steps": 120}
     samples = tuple(
         Sample(f"{style}/{thing}", f"{style}/{thing}", tags={"style": style, "object": thing})
         for style, thing in (("Dots", "Disc"), ("Stripes", "Square"), ("Seed_Images", "Cross"))

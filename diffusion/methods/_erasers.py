@@ -87,7 +87,7 @@ class ErasersGuard(Guard):
 
     def tensors(self) -> Mapping[str, Tensor]:
         """The erasers' weights."""
-        return self.erasers.state_dict()
+        return {name.replace(".", ":"): value for name, value in self.erasers.state_dict().items()}
 
     def hooks(self, handle: "DiffusionHandle", texts: Sequence[str]) -> AbstractContextManager[Any]:
         """The erasers act on every prompt."""
@@ -98,7 +98,7 @@ class ErasersGuard(Guard):
 def restored(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> ErasersGuard:
     """The guard that gave these."""
     made = nn.ModuleDict({key: Eraser(width, facts["rank"], 0, key) for key, width in facts["widths"].items()})
-    made.load_state_dict(dict(tensors))
+    made.load_state_dict({name.replace(":", "."): value for name, value in tensors.items()})
     return ErasersGuard(made)
 
 

@@ -15,7 +15,7 @@ from mmunlearn.methods.base import GradientMethod, Need, Optimiser, Phase, Step,
 from ..handle import DiffusionHandle
 from ._base_weights import without_graph
 from ._draws import draws_of, normal
-from ._lora import attach, fold, switched_off
+from ._low_rank import attach, detach, strength
 from ._partial_sampling import partial_samples, random_stops
 from ._prompts import phrase_of
 from ._words_at import words_at
@@ -35,14 +35,15 @@ class EraseAnything(GradientMethod):
     paper: related prompts come from the benchmark, not from a language model, and the original's map stands for that
     of a synonym; how maps are reduced is our reading. Differs from the repository: there the adapters are on while the
     original is asked, latents are sampled to the end whatever the time, R reads the concept's own pictures and maps
-    are those of one head. On U-Nets the projections are `to_q` and `to_k` of cross-attention.
+    are those of one head; adapters start uniform, not normal. On U-Nets the projections are `to_q` and `to_k` of
+    cross-attention.
     """
 
     needs = frozenset({"concept", "anchor", Need.RETAIN})
     paper = "Gao et al. 2025 (EraseAnything)"
 
     toy = {
-        "rank": 2, "steps": 6, "batch_size": 2, "walk_steps": 4, "optimiser": {"name": "sgd", "lr": 1.0},
+        "rank": 2, "steps": 6, "batch_size": 2, "walk_steps": 4, "optimiser": {"name": "sgd", "lr": 15.0},
     }  # fmt: skip
 
     class Config(GradientMethod.Config):
@@ -78,7 +79,7 @@ class EraseAnything(GradientMethod):
 
     def finish(self, handle, data: Mapping[str, Split], run):
         """An ordinary model again."""
-        fold(self._layers)
+        detach(self._layers, fold=True)
         return handle
 
     def phases(self, handle, data: Mapping[str, Split], run) -> Sequence[Phase]:
@@ -102,7 +103,7 @@ class EraseAnything(GradientMethod):
         x, t = found[:, 0], times[:, 0]
         spans = [self._spans[name] for name in batch.ids]
         if step.index % 2 == 0:
-            with without_graph(handle), switched_off(self._changes):
+            with without_graph(handle), strength(self._changes, 0.0):
                 aim = esd_target(handle, x, t, (named, empty, empty), c.eta)
             with handle.recorded_attention() as maps:
                 made = handle.predict(x, t, named)
@@ -110,7 +111,7 @@ class EraseAnything(GradientMethod):
                 "esd": Term((made.float() - aim.float()).square().sum(), "concept"),
                 "attention": Term(suppressed(maps, spans).sum(), "concept.examples", c.attention_weight),
             }
-        with without_graph(handle), switched_off(self._changes), handle.recorded_attention() as maps:
+        with without_graph(handle), strength(self._changes, 0.0), handle.recorded_attention() as maps:
             handle.predict(x, t, named)
         original = token_maps(maps, spans)
         with handle.recorded_attention() as maps:

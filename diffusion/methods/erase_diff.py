@@ -39,10 +39,6 @@ class EraseDiff(GradientMethod):
 
     toy = {"batch_size": 8, "epochs": 5, "optimiser": {"name": "sgd", "lr": 0.1}}
 
-    known_failures = {
-        "forgets": "the toy's pictures show in their noised latents, so that prompts hardly change its denoising error"
-    }
-
     class Config(GradientMethod.Config):
         """forget_weight: λ, or η of the barrier. inner_steps: K; inner_lr: their rate."""
 

@@ -45,7 +45,7 @@ class Mace(EditMethod):
     needs = frozenset({"concept", "anchor", "forget"})
     paper = "Lu et al. 2024 (MACE, CVPR, arXiv 2403.06135)"
     touches = ("denoiser.*.attn2.to_k.weight", "denoiser.*.attn2.to_v.weight")
-    toy = {"keep": 0.01, "fuse_keep": 0.001, "iterations": 5, "lr": 0.1, "batch_size": 4, "preserve_scale": 0.0}
+    toy = {"keep": 0.01, "fuse_keep": 0.1, "iterations": 3, "lr": 0.02, "batch_size": 4, "preserve_scale": 0.1}
 
     class Config(Settings):
         """keep, fuse_keep: λ of both closed forms. preserve_scale: p. pictures: of the concept, at most, that the

@@ -40,11 +40,10 @@ class Receler(GradientMethod):
     needs = frozenset({"concept"})
     paper = "Huang et al. 2024 (Receler)"
     intent = "suppression"
-    stochastic = False  # the weights are the original's whatever the seed; erasers live in the guard
 
     toy = {
         "rank": 4, "steps": 5, "batch_size": 2, "attack_steps": 2, "soft_tokens": 2, "walk_steps": 4,
-        "optimiser": {"name": "sgd", "lr": 0.5},
+        "optimiser": {"name": "sgd", "lr": 5.0},
     }  # fmt: skip
 
     class Config(GradientMethod.Config):

@@ -34,10 +34,6 @@ class Salun(GradientMethod):
 
     toy = {"batch_size": 8, "epochs": 5, "optimiser": {"name": "sgd", "lr": 0.1}}
 
-    known_failures = {
-        "forgets": "the toy's pictures show in their noised latents, so that prompts hardly change its denoising error"
-    }
-
     class Config(GradientMethod.Config):
         """trains: the group of weights that are ranked and trained. fraction: of them in the mask. retain_weight: α."""
 

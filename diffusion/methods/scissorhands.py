@@ -44,10 +44,6 @@ class Scissorhands(GradientMethod):
         "optimiser": {"name": "sgd", "lr": 0.1},
     }  # fmt: skip
 
-    known_failures = {
-        "forgets": "the toy's pictures show in their noised latents, so that prompts hardly change its denoising error"
-    }
-
     class Config(GradientMethod.Config):
         """redraws: the group whose linear and convolution layers are redrawn; trains: the group trained. sparsity:
         share of weights that keep their value. forget_weight: λ."""

@@ -30,6 +30,16 @@ class DistanceSettings(RequestSettings):
     heads: dict = Field(default_factory=dict)
 
 
+# Contract checks that need a value; the arithmetic is checked with networks that are at hand (fid_mini, kid_mini).
+NO_WEIGHTS = dict.fromkeys(
+    (
+        "the order of rows does not matter", "rows from shards give the value of the whole",
+        "the value moves in the declared direction",
+    ),
+    "needs the published network's weights, which no package ships",
+)  # fmt: skip
+
+
 class InceptionSettings(DistanceSettings):
     """weights: local file of the inception network. size_px: to which both sets are brought first."""
 

@@ -35,7 +35,8 @@ class EpsilonForgetting(Metric):
     """
 
     class Config(Settings):
-        """unlearned, retrained: files of the two banks; their models must differ by seed only. grid: see the class."""
+        """unlearned, retrained: the two banks, as files or patterns of runs; their models must differ by seed only.
+        grid: see the class."""
 
         unlearned: BankPath = ""
         retrained: BankPath = ""

@@ -24,7 +24,8 @@ class Klom(Metric):
     """
 
     class Config(Settings):
-        """unlearned, retrained: files of the two banks. bins: of the histogram. reference: leave the last bin open.
+        """unlearned, retrained: the two banks, as files or patterns of runs (few models: coarse).
+        bins: of the histogram. reference: leave the last bin open.
         percentile: report this percentile over examples (0 … 100) instead of the mean."""
 
         unlearned: BankPath = ""

@@ -20,7 +20,9 @@ from mmunlearn.seeds import generator
 from mmunlearn.testing.check import Check
 
 CLOSE = 1e-5  # what other kernels for other batch sizes may change
-PIXELS = 2  # the same for a sampled picture, of 255
+# Of 255, for a sampled picture: rounding moves a pixel by one, and in a JPEG that may move a coefficient of its block
+# by a quantisation step, so single pixels move further than the mean.
+PIXELS, MEAN_PIXELS = 8, 0.5
 
 
 @dataclass(frozen=True)
@@ -185,7 +187,9 @@ def _same_picture(one: Path, other: Path) -> None:
     from PIL import Image
 
     a, b = (np.asarray(Image.open(file).convert("RGB"), dtype=np.int64) for file in (one, other))
-    assert a.shape == b.shape and abs(a - b).max() <= PIXELS, f"{one.name} differs by {abs(a - b).max()}"
+    assert a.shape == b.shape, f"{one.name}: sizes differ"
+    off = abs(a - b)
+    assert off.max() <= PIXELS and off.mean() <= MEAN_PIXELS, f"{one.name} differs by {off.max()} ({off.mean():.2f})"
 
 
 def _respond_pure(s: Specimen) -> None:

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from mmunlearn.bank import Bank, read_bank
+from mmunlearn.bank import Bank, bank_of_runs, read_bank
 from mmunlearn.errors import UserError
-from mmunlearn.records import Rows
+from mmunlearn.records import Rows, Shard
 
 
 def bank() -> Bank:
@@ -57,3 +57,32 @@ def test_mistakes_are_named(tmp_path):
         Bank(("a",), {}, np.array([[False]]), np.array([[True]]))
     with pytest.raises(UserError, match="shape"):
         Bank(("a",), {"loss": np.zeros((2, 1))}, np.array([[False]]))
+
+
+def answered(folder, margins):
+    """A finished run's responses to two splits; the margin of a row is its second logit."""
+    for split, ids in (("forget", "ab"), ("test", "c")):
+        rows = [{"id": i, "nll": 0.1, "count": 1, "logits": [[0.0, margins[i]]], "target": [1]} for i in ids]
+        Shard(folder / "responses" / split).append(rows)
+
+
+def test_runs_of_several_seeds_are_a_bank(tmp_path):
+    for seed, shift in enumerate((0.0, 1.0, 3.0)):
+        answered(tmp_path / f"scrub-s{seed}", {"a": shift, "b": -shift, "c": 2.0})
+    (tmp_path / "scrub-s9").mkdir()  # begun, not finished
+    made = read_bank(str(tmp_path / "scrub-s*"), "klom.unlearned").at(["b", "a"])
+    np.testing.assert_allclose([[0.0, 0.0], [-1.0, 1.0], [-3.0, 3.0]], made.signal("rescaled_logit"))
+    assert {"runs": ["scrub-s0", "scrub-s1", "scrub-s2"]} == made.about
+
+
+def test_patterns_of_runs_that_make_no_bank(tmp_path):
+    answered(tmp_path / "ga-s0", {"a": 1.0, "b": 1.0, "c": 1.0})
+    with pytest.raises(UserError, match="fits 1 finished runs"):
+        read_bank(str(tmp_path / "ga-s*"), "klom.unlearned")
+    rows = [{"id": "z", "nll": 0.1, "count": 1, "logits": [[0.0, 1.0]], "target": [1]}]
+    Shard(tmp_path / "ga-s1" / "responses" / "forget").append(rows)
+    with pytest.raises(UserError, match="answered different examples"):
+        read_bank(str(tmp_path / "ga-s*"), "klom.unlearned")
+    (tmp_path / "empty" / "responses").mkdir(parents=True)
+    with pytest.raises(UserError, match="holds no responses"):
+        bank_of_runs([tmp_path / "empty"])

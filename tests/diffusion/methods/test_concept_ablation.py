@@ -28,8 +28,9 @@ def test_loss_is_a_loop_over_anchor_pictures(handle, splits, run, variant):
             x = handle.noised(mean[None], noise, t)
             anchor = handle.predict(x, t, handle.encode([example.target]))
             made = handle.predict(x, t, handle.encode([example.prompt]))
-            total += float((made - (anchor if variant == "model" else noise)).square().sum())
-            prior += float((anchor - noise).square().sum())
+            true = handle.target(mean[None], noise, t)
+            total += float((made - (anchor if variant == "model" else true)).square().sum())
+            prior += float((anchor - true).square().sum())
     assert total == pytest.approx(float(terms["ablate"].sum.detach()), rel=1e-4)
     assert prior == pytest.approx(float(terms["prior"].sum.detach()), rel=1e-4)
     assert 0.5 == terms["prior"].weight

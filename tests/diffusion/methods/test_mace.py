@@ -17,11 +17,12 @@ def weights(handle):
 
 def test_closed_form_token_by_token(task, run):
     handle, splits = task()
-    left, right = 0.3 * np.eye(16), 0.3 * np.eye(16)
+    eye = np.eye(handle.encode([""]).states.shape[-1])
+    left, right = 0.3 * eye, 0.3 * eye
     for example in splits["concept"]:
         c, g = handle.encode([example.prompt, example.target]).states.double().numpy()
-        mine = [i for i in range(77) if i not in (5, 6)]  # start, a, dogs, image, in, van, gogh
-        theirs = [i for i in range(77) if i != 5]
+        mine = [i for i in range(len(c)) if i not in (5, 6)]  # start, a, dogs, image, in, van, gogh
+        theirs = [i for i in range(len(c)) if i != 5]
         for i, j in zip(mine, theirs, strict=False):
             left, right = left + np.outer(g[j], c[i]), right + np.outer(c[i], c[i])
     for example in splits["anchor"]:

@@ -31,14 +31,15 @@ def test_rounds_equal_the_steps_one_by_one(task, run):
     first = Uce(plain(method.config.uce)).apply(handle.copy(), splits, run)
     now = weights(first)
     concept, blank = (handle.encode([text]).states[0].double().numpy() for text in ("Van Gogh", " "))
+    eye = np.eye(concept.shape[1])
     for _ in range(2):
-        gram, cross = 0.05 * np.eye(16), np.zeros((16, 16))
+        gram, cross = 0.05 * eye, 0 * eye
         for name, w in now.items():
             gram, cross = gram + w.T @ w, cross + w.T @ original[name]
         rows = [np.linalg.inv(gram) @ cross @ c for c in concept]
         edited = {}
         for name, w in now.items():
-            left, right = 0.2 * w, 0.2 * np.eye(16)
+            left, right = 0.2 * w, 0.2 * eye
             for row, goal in zip(rows, blank, strict=True):
                 left, right = left + 0.7 * np.outer(w @ goal, row), right + 0.7 * np.outer(row, row)
             for goal in blank:

@@ -60,11 +60,12 @@ def test_new_erasers_change_nothing_and_are_seeded(handle):
 def test_soft_vectors_stand_behind_the_prompt(handle):
     condition = handle.encode(["a b", "a"])
     free = torch.full((2, 3, condition.states.shape[2]), 7.0)
-    made = with_soft(condition, [5, 75], free)
+    length = condition.states.shape[1]
+    made = with_soft(condition, [5, length - 2], free)
     assert (made.states[0, 5:8] == 7).all()
     assert torch.equal(condition.states[0, 8:], made.states[0, 8:])
     assert torch.equal(condition.states[0, :5], made.states[0, :5])
-    assert (made.states[1, 75:] == 7).all()
+    assert (made.states[1, length - 2 :] == 7).all()
     assert condition.states.shape == made.states.shape
 
 

@@ -11,7 +11,8 @@ def loss_of_one(handle, example, s):
     x = handle.noised(batch.tensors["mean"], batch.tensors["noise"], batch.tensors["t"])
     named = handle.predict(x, batch.tensors["t"], handle.encode([example.prompt]))
     plain = handle.predict(x, batch.tensors["t"], handle.unconditional([""]))
-    return ((batch.tensors["noise"] - ((1 + s) * named - s * plain)) ** 2).sum()
+    true = handle.target(batch.tensors["mean"], batch.tensors["noise"], batch.tensors["t"])
+    return ((true - ((1 + s) * named - s * plain)) ** 2).sum()
 
 
 def test_guided_loss_is_the_sum_over_pictures(handle, splits):

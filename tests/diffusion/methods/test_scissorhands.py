@@ -42,7 +42,8 @@ def test_weights_above_the_threshold_are_redrawn_and_no_others(handle, splits, r
     x, t = original.noised(batch.tensors["mean"], batch.tensors["noise"], batch.tensors["t"]), batch.tensors["t"]
     named = original.predict(x, t, original.encode([e.prompt for e in splits["forget"]]))
     plain = original.predict(x, t, original.unconditional(["", ""]))
-    loss = ((batch.tensors["noise"] - (3.0 * named - 2.0 * plain)) ** 2).mean()
+    true = original.target(batch.tensors["mean"], batch.tensors["noise"], t)
+    loss = ((true - (3.0 * named - 2.0 * plain)) ** 2).mean()
     made = torch.autograd.grad(loss, list(chosen.values()))
     saliency = {name: (g * p).abs().detach() for (name, p), g in zip(chosen.items(), made, strict=True)}
     flat = np.sort(torch.cat([s.flatten() for s in saliency.values()]).numpy())

@@ -27,13 +27,14 @@ def test_formula(task, run):
     values_, vectors = np.linalg.eigh(gram.numpy())
     p = sum(np.outer(v, v) for s, v in zip(values_, vectors.T, strict=True) if s < 1e-6)
     s_tt, s_at = np.outer(c, c), np.outer(g, c)
-    m = np.linalg.inv(s_tt @ p + 0.05 * np.eye(16))
+    eye = np.eye(len(c))
+    m = np.linalg.inv(s_tt @ p + 0.05 * eye)
     from mmunlearn.seeds import derive
 
     k = centres(handle.encode([""]).states[0].double(), derive(run.seed, "sample", "speed", "states")).numpy()
     inner = np.linalg.inv(k.T @ p @ m @ k + 1e-3 * np.eye(4))
-    factor = (s_at - s_tt) @ p @ (np.eye(16) - m @ k @ inner @ k.T @ p) @ m
-    expected = {name: w.numpy() @ (np.eye(16) + factor) for name, w in values(handle).items()}
+    factor = (s_at - s_tt) @ p @ (eye - m @ k @ inner @ k.T @ p) @ m
+    expected = {name: w.numpy() @ (eye + factor) for name, w in values(handle).items()}
     Speed({**PLAIN, "still": 1e-3}).apply(handle, splits, run)
     for name, w in values(handle).items():
         np.testing.assert_allclose(w.numpy(), expected[name], atol=1e-4)

@@ -35,7 +35,7 @@ def blocks(handle, splits, scope):
     for example in splits["concept"]:
         c, g = states(handle, example.prompt), states(handle, example.target)
         i, j = last(handle, example.prompt, "Van Gogh"), last(handle, example.target, "Photo")
-        n = 1 if scope == "last" else 77 - max(i, j)
+        n = 1 if scope == "last" else len(c) - max(i, j)
         erased.append((c[i : i + n], g[j : j + n]))
     for example in splits["anchor"]:
         c = states(handle, example.prompt)
