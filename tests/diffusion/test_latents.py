@@ -32,6 +32,19 @@ def test_rearranged_pixels_come_back_exactly(scale):
     assert float(red) == pytest.approx(float(moments.mean[1, 2, 2, 3]))  # row 5 = 2*2+1, column 6 = 2*3+0
 
 
+def test_haar_channels_are_mean_and_gained_differences_and_decode_to_the_same_pixels():
+    vae = Unshuffle(0.5, detail_gain=3.0)
+    made = encode(vae, pictures()).mean
+    x = pictures().double() / 127.5 - 1
+    for colour in range(3):
+        for row, column in ((0, 0), (3, 5)):
+            a, b, c, d = x[1, colour, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2].flatten().tolist()
+            wanted = [a + b + c + d, 3 * (a - b + c - d), 3 * (a + b - c - d), 3 * (a - b - c + d)]
+            found = made[1, 4 * colour : 4 * colour + 4, row, column].tolist()
+            assert [value / 2 * 0.5 for value in wanted] == pytest.approx(found, abs=1e-5)
+    assert torch.equal(pictures(), decode(vae, made))
+
+
 @pytest.mark.parametrize("name", ["sd", "flux"])
 def test_moments_are_scaled_and_shifted_as_the_pipeline_does(name):
     handle = DiffusionHandle(
@@ -76,3 +89,4 @@ def test_tables_are_shared_by_equal_vaes_only():
     assert table is latents.moment_table(Unshuffle(), 16)
     assert table is not latents.moment_table(Unshuffle(), 32)
     assert table is not latents.moment_table(Unshuffle(0.5), 16)
+    assert table is not latents.moment_table(Unshuffle(detail_gain=3.0), 16)
