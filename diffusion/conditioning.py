@@ -68,7 +68,8 @@ class Condition:
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Condition":
         values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{name: None if value is None else change(value) for name, value in values.items()})
+        changed: dict[str, Any] = {name: None if value is None else change(value) for name, value in values.items()}
+        return replace(self, **changed)
 
     def index(self, rows: Any) -> "Condition":
         """Chosen rows: a slice, a list or a tensor of positions."""
