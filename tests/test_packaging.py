@@ -49,7 +49,7 @@ def probe(python: str, cwd: Path) -> tuple[dict[str, Path], list[Path]]:
     return {name: Path(file) for name, file in found["files"].items()}, [Path(folder) for folder in found["cards"]]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of what a clone holds of the packages, so that building leaves nothing in the real one."""
     copy = tmp_path_factory.mktemp("checkout") / "mmunlearn-clone"
@@ -61,7 +61,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def wheel(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(checkout, "wheel", tmp_path_factory.mktemp("wheel"))
 
@@ -87,7 +87,7 @@ def environment(folder: Path, wheel: Path) -> str:
     return str(python)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def wheel_python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     return environment(tmp_path_factory.mktemp("wheel-env"), wheel)
 

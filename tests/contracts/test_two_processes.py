@@ -22,7 +22,7 @@ NAMES = [
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def folder(tmp_path_factory) -> Path:
     """What two processes wrote."""
     out = tmp_path_factory.mktemp("two")
@@ -34,7 +34,7 @@ def folder(tmp_path_factory) -> Path:
     return out
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def spread(folder) -> dict[str, torch.Tensor]:
     """Weights made by two processes."""
     return load_file(folder / "weights.safetensors")

@@ -25,7 +25,7 @@ TINY = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def root(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fiubench")
     Fiubench({}).build_mini(folder, 0, Fiubench.tiny | {"askings": 1})
