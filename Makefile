@@ -18,7 +18,7 @@ install: .venv/installed  ## .venv with the locked packages and this checkout
 	@bash .ci/install
 
 test: install  ## the fast tests in JOBS processes; ARGS="-m slow tests/core" for others
-	@$(BIN)/python -m pytest -q -rfE --durations=10 -n $(JOBS) --dist loadgroup $(ARGS)
+	@$(BIN)/python -m pytest -q -rfE --durations=10 -n $(JOBS) --dist worksteal $(ARGS)
 
 # The line in mmunlearn/__init__.py that finds the siblings is invisible to a type checker, so it reads a built wheel.
 lint: install  ## ruff, and mypy on the wheel

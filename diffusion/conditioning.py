@@ -67,8 +67,9 @@ class Condition:
         return len(self.states)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Condition":
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{name: None if value is None else change(value) for name, value in values.items()})
+        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        changed: dict[str, Any] = {name: None if value is None else change(value) for name, value in values.items()}
+        return replace(self, **changed)
 
     def index(self, rows: Any) -> "Condition":
         """Chosen rows: a slice, a list or a tensor of positions."""
@@ -78,7 +79,7 @@ class Condition:
     def cat(self, *others: "Condition") -> "Condition":
         """These rows, then those of the others."""
         parts = (self, *others)
-        joined = {
+        joined: dict[str, Any] = {
             f.name: None if getattr(self, f.name) is None else torch.cat([getattr(p, f.name) for p in parts])
             for f in fields(self)
         }

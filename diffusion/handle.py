@@ -25,7 +25,7 @@ from .families.base import embedded
 from .groups import matches
 from .guard import Guard
 from .latents import Moments
-from .parts import Parts, read_parts
+from .parts import Parts, PipelineModule, read_parts
 from .schedule import Schedule
 from .settings import DiffusionSettings
 
@@ -38,6 +38,7 @@ class DiffusionHandle(Handle):
 
     modality: ClassVar[str] = "diffusion"
     Settings: ClassVar = DiffusionSettings
+    module: PipelineModule
     guard: Guard | None = None  # what a guard method put around the weights
 
     def __init__(self, settings: DiffusionSettings | Mapping[str, Any] | None = None, seed: int = 0):
@@ -304,7 +305,7 @@ class DiffusionHandle(Handle):
     def encode_tokens(self, tokens: Tokens, embeddings: Tensor | Sequence[Tensor | None] | None = None) -> Condition:
         """Encoded tokens with their graph. embeddings: (batch, length, width) in place of the token embeddings, of the
         first encoder or one entry an encoder."""
-        given = list(embeddings) if isinstance(embeddings, (list, tuple)) else [embeddings]
+        given: list[Any] = list(embeddings) if isinstance(embeddings, (list, tuple)) else [embeddings]
         given += [None] * (len(self.parts.encoders) - len(given))
         with ExitStack() as stack:
             for encoder, replacement in zip(self.parts.encoders, given, strict=True):

@@ -85,7 +85,7 @@ def _pooling(block: nn.Module, kind: Literal["mean", "max"]) -> Any:
         kept = inception.F  # the blocks call F.avg_pool2d for this pooling only
         inception.F = _Pooling(kept, pool)
         try:
-            return own(x)
+            return own(x)  # type: ignore[operator]  # torch types a method as a Tensor or Module
         finally:
             inception.F = kept
 

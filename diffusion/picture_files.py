@@ -55,6 +55,7 @@ class PictureTable:
             if isinstance(picture, str):
                 refused[place] = picture
             else:
+                assert picture is not None  # every key has been read, now or before
                 found.append(picture)
                 places.append(place)
         for key, picture in made.items():

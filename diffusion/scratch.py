@@ -101,13 +101,14 @@ def _vae(sizes: dict[str, Any], settings: DiffusionSettings, *, shifted: bool) -
 
     if settings.vae == "unshuffle":
         return Unshuffle(**sizes["vae"])
-    content = {**_VAE, "latent_channels": LEARNED_CHANNELS, "sample_size": settings.size_px}
+    content: dict[str, Any] = {**_VAE, "latent_channels": LEARNED_CHANNELS, "sample_size": settings.size_px}
     if shifted:
         content |= {"use_quant_conv": False, "use_post_quant_conv": False, "shift_factor": 0.0609}
     content |= sizes["vae"]
     n = len(content["block_out_channels"])
     content |= {"down_block_types": ("DownEncoderBlock2D",) * n, "up_block_types": ("UpDecoderBlock2D",) * n}
-    return AutoencoderKL(**content).requires_grad_(False)
+    vae: Any = AutoencoderKL(**content)  # Any, as below: type checkers see diffusers' stand-ins, which are no modules
+    return vae.requires_grad_(False)
 
 
 def _clip(sizes: dict[str, Any], *, projected: bool) -> nn.Module:
@@ -120,7 +121,7 @@ def _clip(sizes: dict[str, Any], *, projected: bool) -> nn.Module:
     made = (CLIPTextModelWithProjection if projected else CLIPTextModel)(config)
     # Nobody trains this encoder before a denoiser must tell its words apart: they outweigh their positions.
     with torch.no_grad():
-        made.get_input_embeddings().weight.mul_(WORD_WEIGHT)
+        made.get_input_embeddings().weight.mul_(WORD_WEIGHT)  # type: ignore[operator]  # Tensor or Module
     return made
 
 
@@ -135,7 +136,8 @@ def _unet(sizes: dict[str, Any], settings: DiffusionSettings, **more: Any) -> nn
 
     channels = _channels(settings)
     content = {"sample_size": _cells(settings), "in_channels": channels, "out_channels": channels, **more}
-    return UNet2DConditionModel(**{**content, **sizes["denoiser"]})
+    denoiser: Any = UNet2DConditionModel(**{**content, **sizes["denoiser"]})
+    return denoiser
 
 
 def _sd(sizes: dict[str, Any], settings: DiffusionSettings) -> dict[str, nn.Module]:
@@ -165,7 +167,7 @@ def _sd3(sizes: dict[str, Any], settings: DiffusionSettings) -> dict[str, nn.Mod
         words = {**words, "d_model": wide}  # CLIP's states are padded to T5's width
     shape = sizes["denoiser"]
     channels = _channels(settings)
-    denoiser = SD3Transformer2DModel(
+    denoiser: Any = SD3Transformer2DModel(
         **{
             "sample_size": _cells(settings), "patch_size": 1, "in_channels": channels, "out_channels": channels,
             "joint_attention_dim": words["d_model"],
@@ -183,7 +185,7 @@ def _sd3(sizes: dict[str, Any], settings: DiffusionSettings) -> dict[str, nn.Mod
 def _flux(sizes: dict[str, Any], settings: DiffusionSettings) -> dict[str, nn.Module]:
     from diffusers import FluxTransformer2DModel
 
-    denoiser = FluxTransformer2DModel(
+    denoiser: Any = FluxTransformer2DModel(
         **{
             "patch_size": 1, "in_channels": 4 * _channels(settings),
             "joint_attention_dim": sizes["text_encoder_2"]["d_model"],

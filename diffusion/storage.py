@@ -180,7 +180,8 @@ def _export_lora(handle: "DiffusionHandle", path: Path, rank: int | None) -> Non
     if wrong:
         raise UserError(f"export form lora: {wrong[0]} changed and is no linear or convolution weight. Use diffusers.")
     before = _base_state(handle)
-    now, layers = handle.module.state_dict(), {}
+    now = handle.module.state_dict()
+    layers: dict[str, Tensor] = {}
     for name in names:
         up, down = factors(now[name].detach().cpu() - before[name], rank)
         key = name.removeprefix("denoiser.").removesuffix(".weight")

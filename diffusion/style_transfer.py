@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -72,7 +72,7 @@ def open_network(
         heads = open_heads(mini)
         if not isinstance(heads.network, TwoHeads) or not hasattr(heads.network.trunk, "body"):
             raise UserError("style_transfer: network mini needs the small heads; give vit with a file for others.")
-        body = heads.network.trunk.body
+        body = cast(nn.Sequential, heads.network.trunk.body)
         return LossNetwork(f"mini ({heads.identity})", heads.size_px, False, lambda x: _through(body, normalised(x)))
     if not weights:
         raise UserError(f"style_transfer: network {kind} needs --weights, a local file.")
@@ -227,11 +227,11 @@ def measure(options: Any) -> int:
         options.network, options.weights, mini=HeadsSettings(root=str(root)), raw_pixels=options.raw_pixels
     )
     rows = evaluate(tasks_of(root), folder, network)
-    told = {"schema": 1, "network": network.title, "losses": summary(rows), "rows": rows}
+    told: dict[str, Any] = {"schema": 1, "network": network.title, "losses": summary(rows), "rows": rows}
     if not any(row["style_loss"] is not None for row in rows):
         raise UserError(f"{folder}: none of {len(rows):,} answers can be read (first: {rows[0]['why']}).")
     write_json(Path(options.out), told)
-    for name, facts in told["losses"].items():  # type: ignore[union-attr]
+    for name, facts in told["losses"].items():
         print(f"{name}: {json.dumps(facts)}")
     return 0
 

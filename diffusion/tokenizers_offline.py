@@ -29,7 +29,8 @@ def clip_tokenizer(length: int = MAX_LENGTH) -> Any:
     from transformers import CLIPTokenizer
 
     vocabulary, merges = clip_words()
-    return CLIPTokenizer(vocab=dict(vocabulary), merges=list(merges), model_max_length=length)
+    pairs: list[Any] = list(merges)  # typed as text in transformers, which hands pairs on as they are
+    return CLIPTokenizer(vocab=dict(vocabulary), merges=pairs, model_max_length=length)
 
 
 def letters_tokenizer(length: int) -> Any:

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -108,7 +109,7 @@ def toy_handle(seed: int = 0, **settings: object) -> DiffusionHandle:
     return DiffusionHandle(content, seed)
 
 
-def toy_original(splits: Mapping[str, Split], *, steps: int = 240, **settings: object) -> DiffusionHandle:
+def toy_original(splits: Mapping[str, Split], *, steps: int = 240, **settings: Any) -> DiffusionHandle:
     """The toy model fitted to the training split."""
     handle = toy_handle(**settings)
     optimiser = torch.optim.Adam([p for _, p in handle.trainable()], lr=LR)

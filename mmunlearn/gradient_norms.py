@@ -8,6 +8,7 @@ inputs and output gradients, ‖Σ_p g_p a_pᵀ‖² = Σ_pq (g_p·g_q)(a_p·a_q
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -65,7 +66,7 @@ def _by_layers(handle: Handle, batch: Batch) -> Float[Tensor, " batch"]:
 
 
 @torch.no_grad()
-def _rule(layer: nn.Module, x: Tensor, g: Tensor) -> Iterator[tuple[nn.Parameter, Float[Tensor, " batch"]]]:
+def _rule(layer: nn.Module, x: Tensor, g: Tensor) -> Iterator[tuple[Any, Float[Tensor, " batch"]]]:
     """(parameter, squared norm of each example's gradient by it). x: inputs; g: gradients by the output, one row."""
     if isinstance(layer, nn.Linear):
         a, slopes = (t.flatten(1, -2) if t.dim() > 2 else t.unsqueeze(1) for t in (x, g[0]))

@@ -4,6 +4,7 @@ import hashlib
 import inspect
 import sys
 from pathlib import Path
+from typing import Any
 
 from mmunlearn.atomic import new_folder
 from mmunlearn.benchmark import Benchmark
@@ -24,7 +25,7 @@ def cached_mini(benchmark: Benchmark) -> Path:
     return folder
 
 
-def code_digest(*classes: type) -> str:
+def code_digest(*classes: Any) -> str:
     """Hash of the source of the modules that define `classes` and of the sibling modules next to them that they
     import (one level): the code version of a recipe."""
     texts = {}

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -221,9 +221,9 @@ def _rule(layer: nn.Module, x: Tensor, g: Tensor, power: Power) -> list[tuple[Te
         bias = g.sum(2) if layer.bias is not None else g
     else:
         scaled, bias = norm_gradients(layer, x, g)
-        pairs = [] if layer.weight is None else [(layer.weight, _powered(scaled, power).sum((0, 1)))]
+        pairs = [] if layer.weight is None else [(layer.weight, _powered(scaled, power).sum((0, 1)))]  # type: ignore[list-item]
     if layer.bias is not None:
-        pairs.append((layer.bias, _powered(bias, power).sum((0, 1))))
+        pairs.append((layer.bias, _powered(bias, power).sum((0, 1))))  # type: ignore[arg-type]  # a module's attribute
     return pairs
 
 
@@ -251,7 +251,7 @@ def _convolution(
     return total.view(-1, high, wide, inner).permute(0, 3, 1, 2)
 
 
-def norm_gradients(layer: nn.Module, x: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+def norm_gradients(layer: Any, x: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
     """Gradients (row, example, …) of weight and bias of a batch or layer norm with stored statistics."""
     shape = [1, -1, *([1] * (x.dim() - 2))]
     over = range(3, x.dim() + 1) if isinstance(layer, _BatchNorm) else range(2, g.dim() - len(layer.normalized_shape))
@@ -270,6 +270,7 @@ def norm_gradients(layer: nn.Module, x: Tensor, g: Tensor) -> tuple[Tensor, Tens
         plain.append(gradient.sum(others) if others else gradient)
     weight, bias = torch.cat(scaled, 1), torch.cat(plain, 1)
     if isinstance(layer, _BatchNorm):
+        assert layer.running_var is not None
         weight = weight * torch.rsqrt(layer.running_var + layer.eps)
     return weight, bias
 

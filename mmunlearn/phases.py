@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -84,7 +84,8 @@ class Optimiser(Settings):
         return kind(parameters, lr=self.lr, weight_decay=self.weight_decay)
 
 
-Terms = Callable[[Handle, Mapping[str, Batch], Step], Mapping[str, Term]]
+# The handle is a sibling's own in that sibling's methods.
+Terms = Callable[[Any, Mapping[str, Batch], Step], Mapping[str, Term]]
 NormMode = Literal["train", "frozen", "eval"]
 
 

@@ -121,7 +121,7 @@ def run_settings(card: Card, plan: Plan, point: Point) -> dict[str, Any]:
     table = card.pick_table(plan.table)
     row, seed, request = point.row, point.seed, point.request
     start = start_of(card, point)
-    settings = {
+    settings: dict[str, Any] = {
         "modality": card.modality,
         "benchmark": {"name": card.name, **card.asked(table, request)},
         "edition": plan.edition,

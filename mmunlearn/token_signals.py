@@ -6,7 +6,7 @@ weighted sum over five ratios is FIUBench's (vlm_fiu_mmu_safe.md 1.5).
 
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -72,7 +72,7 @@ def zlib_bytes(text: str) -> int:
     return len(zlib.compress(text.encode("utf-8")))
 
 
-def mean_nll_per_zlib_byte(nll: np.ndarray, count: np.ndarray, target: Sequence[object]) -> np.ndarray:
+def mean_nll_per_zlib_byte(nll: np.ndarray, count: np.ndarray, target: Iterable[object]) -> np.ndarray:
     """Mean loss a token (nats) by the zlib size of the target in bytes; NaN where one is missing."""
     size = np.asarray([zlib_bytes(text) if isinstance(text, str) and text else math.nan for text in target])
     with np.errstate(invalid="ignore"):

@@ -18,7 +18,6 @@ import pytest
 
 from mmunlearn.records import read_rows
 
-pytestmark = pytest.mark.xdist_group("kill_resume")  # one process makes what the tests of this file share
 ROOT = Path(__file__).parents[1]
 MOMENTS = 20
 STEPS = 60  # optimiser steps of the run: 6 epochs of 10 batches

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.xdist_group("packaging")  # one process makes what the tests of this file share
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 MAPPING = PROJECT["tool"]["setuptools"]["package-dir"]
@@ -50,7 +49,7 @@ def probe(python: str, cwd: Path) -> tuple[dict[str, Path], list[Path]]:
     return {name: Path(file) for name, file in found["files"].items()}, [Path(folder) for folder in found["cards"]]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of what a clone holds of the packages, so that building leaves nothing in the real one."""
     copy = tmp_path_factory.mktemp("checkout") / "mmunlearn-clone"
@@ -62,7 +61,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def wheel(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(checkout, "wheel", tmp_path_factory.mktemp("wheel"))
 
@@ -88,7 +87,7 @@ def environment(folder: Path, wheel: Path) -> str:
     return str(python)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def wheel_python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     return environment(tmp_path_factory.mktemp("wheel-env"), wheel)
 

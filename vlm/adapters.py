@@ -23,7 +23,8 @@ def attach(model: nn.Module, family: Family, lora: Lora, seed: int = 0) -> nn.Mo
     targets: Any = lora.targets or family.lora_targets(model)
     whole = family.projector_paths(model) if "projector" in lora.full else None
     config = LoraConfig(
-        r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, bias="none",
+        r=lora.r, lora_alpha=lora.alpha,  # type: ignore[arg-type]  # fractions are taken too
+        lora_dropout=lora.dropout, bias="none",
         target_modules=list(targets) if isinstance(targets, tuple) else targets, modules_to_save=whole,
     )  # fmt: skip
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():

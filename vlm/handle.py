@@ -71,7 +71,7 @@ class VlmHandle(Handle):
             (parts.projector(self.module), s.projector),  # last: it may lie inside the tower
         ):  # fmt: skip
             part.requires_grad_(state == "full")
-        head = self.module.get_output_embeddings()
+        head = self.module.get_output_embeddings()  # type: ignore[operator]
         if head is not None:
             head.requires_grad_(s.language == "full")
 

@@ -117,11 +117,12 @@ def read_folder(name: str, settings: VlmSettings) -> tuple[Any, Any]:
     """Model and processor from a folder or hub id; every weight must be there (nothing is initialised silently)."""
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    where = {"revision": settings.revision, "trust_remote_code": settings.trust_remote_code}
+    where: dict[str, Any] = {"revision": settings.revision, "trust_remote_code": settings.trust_remote_code}
     try:
-        model, told = AutoModelForImageTextToText.from_pretrained(
+        both: Any = AutoModelForImageTextToText.from_pretrained(
             name, dtype=_dtype(settings), output_loading_info=True, use_safetensors=True, **where
         )
+        model, told = both
         processor = AutoProcessor.from_pretrained(name, **where)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         first = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__

@@ -39,9 +39,10 @@ def smollm2_llava(vision: dict[str, Any]) -> tuple[Any, Any]:
     tokenizer.add_special_tokens({"additional_special_tokens": [IMAGE]})
     text = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     text.resize_token_embeddings(len(tokenizer) + PLACES - len(tokenizer) % PLACES, mean_resizing=False)
+    place: Any = tokenizer.convert_tokens_to_ids(IMAGE)
     config = LlavaConfig(
         vision_config=CLIPVisionConfig(**vision), text_config=text.config,
-        image_token_index=tokenizer.convert_tokens_to_ids(IMAGE), vision_feature_layer=-1,
+        image_token_index=place, vision_feature_layer=-1,
         vision_feature_select_strategy="default", tie_word_embeddings=True,
     )  # fmt: skip
     model = LlavaForConditionalGeneration(config)

@@ -72,7 +72,8 @@ def load(cls: type[H], path: Path, device: torch.device | str) -> H:
         handle.module.to(device)
         return handle
     under = _base_of(cls, path, content, settings)
-    handle = under.adapted({"lora": plain(settings.lora)} | _without_weights(settings))
+    lora = plain(settings.lora) if settings.lora is not None else None
+    handle = under.adapted({"lora": lora} | _without_weights(settings))
     if handle.base.digest != content["base_digest"]:
         raise UserError(
             f"{path}: its adapters belong to another state of the model under them ({content.get('base')}).\n"

@@ -1,6 +1,7 @@
 """A toy question-answering task for contract checks: noise pictures with made-up names, learnt by heart in seconds."""
 
 import io
+from typing import Any
 
 import numpy as np
 import torch
@@ -98,7 +99,7 @@ def toy_handle(seed: int = 0, **settings: object) -> VlmHandle:
     return VlmHandle({"architecture": ARCHITECTURE, "tower": "full", "template": "mini", **settings}, seed)
 
 
-def toy_original(splits: dict[str, Split], *, steps: int = 120, **settings: object) -> VlmHandle:
+def toy_original(splits: dict[str, Split], *, steps: int = 120, **settings: Any) -> VlmHandle:
     """The toy model fitted to the training split by heart."""
     handle = toy_handle(**settings)
     optimiser = torch.optim.Adam(handle.module.parameters(), lr=0.005)

@@ -92,7 +92,6 @@ class Unlearncanvas(Benchmark):
             "text_encoder": {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2},
         },
     }  # fmt: skip
-    known_failures = {"rows can be made": "methods of published rows that are not built yet"}
 
     def splits(self, root: Path, edition: Edition) -> Mapping[str, Split]:
         """Splits for the request; ids are "unlearncanvas/<theme>/<object>/<number>" for pictures."""

@@ -193,7 +193,7 @@ def shifted(handle: DiffusionHandle, texts: Sequence[str], prefix: int) -> Token
 
 def prefixed(handle: DiffusionHandle, tokens: Tokens, free: Float[Tensor, "batch prefix width"]) -> Condition:
     """Condition of `shifted` tokens whose prefix has the embeddings `free`."""
-    table = handle.parts.encoders[0].get_input_embeddings()
+    table = handle.parts.encoders[0].get_input_embeddings()  # type: ignore[operator]  # Tensor or Module
     words = table(tokens.ids[0].to(handle.device))
     n = free.shape[1]
     return handle.encode_tokens(tokens, torch.cat([words[:, :1], free.to(words), words[:, 1 + n :]], 1))
@@ -203,6 +203,6 @@ def random_words(
     handle: DiffusionHandle, draws: Sequence[np.random.Generator], prefix: int
 ) -> Float[Tensor, "batch prefix width"]:
     """Embeddings of words drawn from the vocabulary."""
-    table = handle.parts.encoders[0].get_input_embeddings().weight
+    table = handle.parts.encoders[0].get_input_embeddings().weight  # type: ignore[operator]  # Tensor or Module
     ids = np.stack([draw.integers(0, table.shape[0], size=prefix) for draw in draws])
     return table[torch.from_numpy(ids).to(table.device)].detach()

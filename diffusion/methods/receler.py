@@ -89,7 +89,8 @@ class Receler(GradientMethod):
         ]
 
     def _terms(self, handle: DiffusionHandle, batches: Mapping[str, Batch], step: Step) -> dict[str, Term]:
-        batch, c, erasers = batches["concept"], self.config, handle.module["erasers"]
+        batch, c = batches["concept"], self.config
+        erasers: Any = handle.module["erasers"]
         draws = draws_of(batch, step.seed, self.name())
         at = random_stops(draws, c.walk_steps, 1)
         noise = normal(draws, handle.latent_shape()).to(handle.device)

@@ -183,7 +183,7 @@ class Membranes(Guard):
 
     def tensors(self) -> Mapping[str, Tensor]:
         """<number>.<layer>.up and .down."""
-        found = {}
+        found: dict[str, Tensor] = {}
         for i, (_, factors) in enumerate(self.membranes):
             for name, (up, down) in factors.items():
                 found |= {f"{i}.{name}.up": up, f"{i}.{name}.down": down}

@@ -83,8 +83,8 @@ def _pair(sight: Sight, config: Settings, flavour: Flavour, metric: str) -> Pair
     gone = last_concepts(sight, config, metric)
     told = np.array([isinstance(image, str) and bool(image) for image in images], dtype=bool)
     told &= np.array([s is not None and o is not None for s, o in zip(styles, objects, strict=True)], dtype=bool)
-    chosen = np.flatnonzero(told & _kept(styles, objects, gone, config.exclude_seed_images))
-    chosen = sorted(chosen.tolist(), key=lambda row: rows.ids[row])  # sums do not depend on the order of rows
+    able = np.flatnonzero(told & _kept(styles, objects, gone, config.exclude_seed_images))
+    chosen = sorted(able.tolist(), key=lambda row: rows.ids[row])  # sums do not depend on the order of rows
     unscored = int((~told).sum())
     if not chosen:
         return unscored

@@ -24,7 +24,7 @@ class Cra(Metric):
     (0.25, 4)
     """
 
-    Config = RequestSettings
+    Config = RequestSettings  # type: ignore[assignment]  # shared by several metrics
     better = "higher"
     columns = ("label", "tag.style", "tag.object")
     reads = "pictures"

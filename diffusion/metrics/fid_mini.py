@@ -16,7 +16,7 @@ class FidMini(Metric):
     0
     """
 
-    Config = DistanceSettings
+    Config = DistanceSettings  # type: ignore[assignment]  # shared by several metrics
     unit = "distance"
     better = "lower"
     columns = ("image", "tag.style", "tag.object")

@@ -17,7 +17,7 @@ class FidUnlearncanvas(Metric):
     0
     """
 
-    Config = InceptionSettings
+    Config = InceptionSettings  # type: ignore[assignment]  # shared by several metrics
     unit = "distance"
     better = "lower"
     columns = ("image", "tag.style", "tag.object")

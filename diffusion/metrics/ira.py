@@ -23,7 +23,7 @@ class Ira(Metric):
     (0.5, 2)
     """
 
-    Config = RequestSettings
+    Config = RequestSettings  # type: ignore[assignment]  # shared by several metrics
     better = "higher"
     columns = ("label", "tag.style", "tag.object")
     reads = "pictures"

@@ -17,7 +17,7 @@ class KidMini(Metric):
     0
     """
 
-    Config = DistanceSettings
+    Config = DistanceSettings  # type: ignore[assignment]  # shared by several metrics
     unit = "distance"
     better = "lower"
     columns = ("image", "tag.style", "tag.object")

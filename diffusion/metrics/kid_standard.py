@@ -17,7 +17,7 @@ class KidStandard(Metric):
     0
     """
 
-    Config = InceptionSettings
+    Config = InceptionSettings  # type: ignore[assignment]  # shared by several metrics
     unit = "distance"
     better = "lower"
     columns = ("image", "tag.style", "tag.object")

@@ -20,7 +20,7 @@ class Oc(Metric):
     (0.0, 1)
     """
 
-    Config = RequestSettings
+    Config = RequestSettings  # type: ignore[assignment]  # shared by several metrics
     better = "higher"
     columns = ("label", "tag.style", "tag.object")
     reads = "pictures"

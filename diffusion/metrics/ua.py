@@ -22,7 +22,7 @@ class Ua(Metric):
     (0.5, 2)
     """
 
-    Config = RequestSettings
+    Config = RequestSettings  # type: ignore[assignment]  # shared by several metrics
     better = "higher"
     columns = ("label", "tag.style", "tag.object")
     measures = "forgetting"

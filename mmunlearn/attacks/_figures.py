@@ -33,7 +33,7 @@ def figures(members: np.ndarray, others: np.ndarray, seed: int, name: str) -> di
 def value_of(estimate: roc.Estimate, n: int, unscored: int) -> Value:
     """An estimate as a cell; error and interval are None where they cannot be known."""
     known = [None if v != v else v for v in estimate[1:]]
-    return Value(estimate.value, n, known[0], unscored, *known[1:])
+    return Value(estimate.value, n, known[0], unscored, known[1], known[2])
 
 
 def observed(rows: Rows | None, name: str, bank: Bank) -> tuple[np.ndarray, Bank]:

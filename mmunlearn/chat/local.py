@@ -146,7 +146,7 @@ def _weights(folder: str, sees: bool, dtype: str, device: str) -> Any:
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
     kind = AutoModelForImageTextToText if sees else AutoModelForCausalLM
-    model = kind.from_pretrained(folder, dtype=dtype if dtype == "auto" else getattr(torch, dtype))
+    model: Any = kind.from_pretrained(folder, dtype=dtype if dtype == "auto" else getattr(torch, dtype))
     return model.to(device).eval()
 
 

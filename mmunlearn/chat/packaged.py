@@ -4,6 +4,7 @@ import importlib.metadata
 import importlib.util
 import logging
 from pathlib import Path
+from typing import Any
 
 from mmunlearn.atomic import new_folder
 from mmunlearn.cache import cache_folder
@@ -62,8 +63,8 @@ def _convert(source: Path, target: Path) -> None:
     for name in ("quantization_config", "_pre_quantization_dtype"):
         if hasattr(config, name):
             delattr(config, name)
-    plain = type(quantised)(config)
+    plain: Any = type(quantised)(config)
     plain.load_state_dict(quantised.state_dict())
     plain.generation_config = quantised.generation_config
-    plain.to(torch.bfloat16).save_pretrained(target)
+    plain.to(dtype=torch.bfloat16).save_pretrained(target)
     AutoTokenizer.from_pretrained(source, gguf_file=GGUF).save_pretrained(target)

@@ -59,7 +59,7 @@ class ModelJudge(Judge):
     def __init__(self, config: Settings | Mapping[str, Any] | None = None):
         super().__init__(config)
         self.template: Template = read_template(self.config.template)
-        self.offered = tuple(self.template.labels)
+        self.offered = tuple(self.template.labels)  # type: ignore[misc]  # the template's, judge by judge
         if self.config.backend and self._kind != "rule":
             read_settings(self._chat_content, f"judge[{self.name()}].backend")  # wrong settings show before any work
 

@@ -18,7 +18,7 @@ class Degenerate(Metric):
     0.667
     """
 
-    Config = Rule.Config
+    Config = Rule.Config  # type: ignore[assignment]  # the judge's own settings
 
     better = "lower"
     columns = ("text",)

@@ -20,7 +20,7 @@ class MinKPp(MinK):
     """
 
     unit = "exp of a standard score"
-    columns = ("token_logprob", "token_mu", "token_var")
+    columns = ("token_logprob", "token_mu", "token_var")  # type: ignore[assignment]
 
     def tokens(self, rows: Rows) -> list[np.ndarray]:
         """One standard score a token of each row."""

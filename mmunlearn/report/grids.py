@@ -85,11 +85,11 @@ def _models(runs: Sequence[Finished], table: Table, request: str) -> dict[str, F
 def _grid(
     models: Mapping[str, Finished], plan: EvaluationPlan, tags: tuple[str, ...], request: str, titles: Mapping[str, str]
 ) -> Grid | None:
-    rows = {name: run.responses(plan.split) for name, run in models.items()}
-    rows = {name: own for name, own in rows.items() if own is not None and "image" in own}
+    found = {name: run.responses(plan.split) for name, run in models.items()}
+    rows = {name: own for name, own in found.items() if own is not None and "image" in own}
     if not rows:
         return None
-    settings = next((run.settings.get("benchmark", {}) for run in models.values() if run.request == request), {})
+    settings: Any = next((run.settings.get("benchmark", {}) for run in models.values() if run.request == request), {})
     wanted = settings.get("request") if isinstance(settings, Mapping) else None
     first = next(iter(rows.values()))
     chosen = choose(first, tags, wanted if isinstance(wanted, Mapping) else {})

@@ -127,8 +127,8 @@ def _rows(cls: type[Benchmark]) -> None:
             assert benchmark.model(edition) | card.model(table, edition)
             for preset in (None, *card.presets):
                 for row in card.rows:
-                    for request in _differing(card, table, row):
-                        settings = card.method(row, table, edition, preset, request)
+                    for asked in _differing(card, table, row):
+                        settings = card.method(row, table, edition, preset, asked)
                         name = settings.pop("name")
                         registry.load("methods", name, card.modality)(settings)
 

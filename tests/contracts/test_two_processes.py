@@ -19,11 +19,10 @@ NAMES = [
     for component in registry.components("methods")
     if component.modality in {"core", "vision", "vlm", "diffusion"} and issubclass(component.load(), GradientMethod)
 ]
-pytestmark = pytest.mark.xdist_group("two_processes")  # one process makes what the tests of this file share
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def folder(tmp_path_factory) -> Path:
     """What two processes wrote."""
     out = tmp_path_factory.mktemp("two")
@@ -35,7 +34,7 @@ def folder(tmp_path_factory) -> Path:
     return out
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def spread(folder) -> dict[str, torch.Tensor]:
     """Weights made by two processes."""
     return load_file(folder / "weights.safetensors")

@@ -140,14 +140,14 @@ def interrupted(folder):
         Engine(handle, run).run([part])
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def one(tmp_path_factory):
     folder = tmp_path_factory.mktemp("one")
     losses, weights = run_scenarios(folder, Place())
     return folder, losses, weights
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def two(tmp_path_factory):
     folder = tmp_path_factory.mktemp("two")
     interrupted(folder)

@@ -13,13 +13,12 @@ from safetensors.torch import load_file
 
 from mmunlearn.records import read_rows
 
-pytestmark = pytest.mark.xdist_group("vision_train")  # one process makes what the tests of this file share
 ROOT = Path(__file__).parents[2]
 SINGLE = ["-m", "mmunlearn.vision.train"]
 DOUBLE = ["-m", "accelerate.commands.launch", "--num_processes", "2", "--cpu", *SINGLE]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def data(noise_mufac):
     return noise_mufac(8, 3, 3)
 
@@ -38,7 +37,7 @@ def launch(start, data, out, *more):
     return subprocess.run([sys.executable, *start, *words], cwd=ROOT, env=environment, capture_output=True, text=True)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def runs(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     for name, start in (("one", SINGLE), ("two", DOUBLE)):

@@ -10,7 +10,6 @@ import pytest
 import yaml
 from mmunlearn.vlm.benchmarks.fiubench import Fiubench
 
-pytestmark = pytest.mark.xdist_group("vlm_train")  # one process makes the data and the runs for all tests here
 ROOT = Path(__file__).parents[2]
 SINGLE = ("-m",)
 DOUBLE = ("-m", "accelerate.commands.launch", "--num_processes", "2", "--cpu", "-m")
@@ -26,7 +25,7 @@ TINY = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def root(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fiubench")
     Fiubench({}).build_mini(folder, 0, Fiubench.tiny | {"askings": 1})

@@ -60,7 +60,8 @@ def icon_picture(asset: str, name: str, rng: np.random.Generator, size_px: int, 
     scale, turn, shift = 0.75, 0.0, (0.0, 0.0)
     if not plain:
         scale, turn = float(rng.uniform(0.6, 0.9)), float(rng.normal(0, 8))
-        shift = tuple(float(v) for v in rng.uniform(-0.09, 0.09, 2))
+        across, down = (float(v) for v in rng.uniform(-0.09, 0.09, 2))
+        shift = (across, down)
         if rng.random() < 0.5:
             x, y = (float(v) for v in rng.uniform(0, 3.5 * size_px, 2))
             tint = tuple(int(v) for v in rng.integers(60, 200, 3))

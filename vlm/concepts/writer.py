@@ -147,7 +147,8 @@ def _ordinary(book: Book) -> list[dict[str, Any]]:
 def _shapes(folder: Path, sizes: MiniSizes, seed: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Coloured shapes: rows that the original is trained on, and rows about other pictures that it is asked about."""
     (folder / "vqa").mkdir()
-    told, asked = [], []
+    told: list[dict[str, Any]] = []
+    asked: list[dict[str, Any]] = []
     for place, (colour, shape) in enumerate((c, s) for c in COLOURS for s in SHAPES):
         for rows, number in ((told, 0), (asked, 1)):
             rng = generator(seed, "shape", colour, shape, number)

@@ -49,7 +49,7 @@ def tokenizer(
     return made
 
 
-def special_ids(made: Any) -> dict[str, int | None]:
+def special_ids(made: Any) -> dict[str, Any]:
     """bos, eos and pad ids as configurations name them."""
     return {"bos_token_id": made.bos_token_id, "eos_token_id": made.eos_token_id, "pad_token_id": made.pad_token_id}
 

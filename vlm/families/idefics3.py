@@ -36,7 +36,7 @@ class Idefics3(Family):
         """The tower's last hidden state, (tile, token, width) each; the model masks padded pixels itself."""
         weight = self.tower_parameters(model)[0]
         given = {name: tensor.to(weight.device) for name, tensor in self.joined(pictures).items()}
-        made = model.get_image_features(**given).last_hidden_state
+        made = model.get_image_features(**given).last_hidden_state  # type: ignore[operator]
         return list(made.split([len(picture.tensors[self.pixels]) for picture in pictures]))
 
     def stand_in(self, features: Sequence[Tensor]) -> Tensor:
@@ -63,7 +63,7 @@ def tiny(architecture: Mapping[str, Any]) -> tuple[Any, Any]:
     side, patch, scale = sizes["vision"]["image_size"], sizes["vision"]["patch_size"], 2
     config = Idefics3Config(
         vision_config=sizes["vision"], scale_factor=scale, image_token_id=tk.convert_tokens_to_ids("<image>"),
-        pad_token_id=tk.pad_token_id,
+        pad_token_id=tk.pad_token_id,  # type: ignore[call-arg]  # every configuration knows it
         text_config={"model_type": "llama", "vocab_size": len(tk), **_tiny.special_ids(tk), **sizes["text"]},
     )  # fmt: skip
     processor = Idefics3Processor(

@@ -18,7 +18,7 @@ NAMED = {
 class InternVl(Llava):
     """InternVLForConditionalGeneration: pixel_values (tile, channel, height, width) of all pictures."""
 
-    types = ("internvl",)
+    types = ("internvl",)  # type: ignore[assignment]
 
     def encode(self, model: nn.Module, pixels: Tensor) -> Tensor:
         """The hidden layer that the projector reads; -1 is the normalised last one."""

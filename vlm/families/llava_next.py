@@ -14,7 +14,7 @@ class LlavaNext(Llava):
     """LlavaNextForConditionalGeneration: the tiles of all pictures in a row, (tile, channel, height, width), and
     image_sizes, from which the model tells whose they are."""
 
-    types = ("llava_next",)
+    types = ("llava_next",)  # type: ignore[assignment]
 
     def picture(self, processor: Any, image: Any) -> Picture:
         """Tiles as the first axis: they need no padding to the batch's largest number."""

@@ -50,14 +50,14 @@ def tiny(architecture: Mapping[str, Any]) -> tuple[Any, Any]:
     vision = {**_tiny.VISION, "image_size": 28, "patch_size": 14, "vision_use_head": False}
     sizes = _tiny.sized(architecture, vision=vision, text={"num_key_value_heads": 1, "head_dim": 16})
     side = sizes["vision"]["image_size"]
-    pictures = SiglipImageProcessor(size={"height": side, "width": side})
+    pictures: Any = SiglipImageProcessor(size={"height": side, "width": side})
     pictures.image_seq_length = (side // sizes["vision"]["patch_size"]) ** 2
     tk = _tiny.tokenizer("<eos>", ["<image>", "<bos>"])
     tk.bos_token = "<bos>"
     processor = PaliGemmaProcessor(image_processor=pictures, tokenizer=tk)  # adds places and segments to the tokens
     width = sizes["text"]["hidden_size"]
     config = PaliGemmaConfig(
-        vision_config=SiglipVisionConfig(**sizes["vision"], projection_dim=width), projection_dim=width,
+        vision_config=SiglipVisionConfig(**{**sizes["vision"], "projection_dim": width}), projection_dim=width,
         text_config=GemmaConfig(vocab_size=len(tk), **_tiny.special_ids(tk), **sizes["text"]),
         image_token_index=tk.convert_tokens_to_ids("<image>"), hidden_size=width,
     )  # fmt: skip

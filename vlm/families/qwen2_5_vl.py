@@ -42,7 +42,7 @@ def tiny(architecture: Mapping[str, Any]) -> tuple[Any, Any]:
     """A small random model and its processor; weights come from torch's global generator."""
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor
 
-    def config(sizes: dict[str, Any], tokens: dict[str, int]) -> Any:
+    def config(sizes: dict[str, Any], tokens: dict[str, Any]) -> Any:
         vision = {**sizes["vision"], "out_hidden_size": sizes["text"]["hidden_size"]}
         return Qwen2_5_VLConfig(vision_config=vision, text_config=sizes["text"], **tokens)
 

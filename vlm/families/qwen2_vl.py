@@ -18,7 +18,7 @@ def tiny(architecture: Mapping[str, Any]) -> tuple[Any, Any]:
     """A small random model and its processor; weights come from torch's global generator."""
     from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration, Qwen2VLProcessor
 
-    def config(sizes: dict[str, Any], tokens: dict[str, int]) -> Any:
+    def config(sizes: dict[str, Any], tokens: dict[str, Any]) -> Any:
         vision = {**sizes["vision"], "hidden_size": sizes["text"]["hidden_size"]}  # what the merger gives
         return Qwen2VLConfig(vision_config=vision, text_config=sizes["text"], **tokens)
 

@@ -16,7 +16,7 @@ class Qwen3Vl(_qwen.Qwen):
 
     def projector_paths(self, model: nn.Module) -> list[str]:
         """The merger, and one more for each layer that DeepStack takes."""
-        layers = model.get_submodule(f"{self.tower_path}.deepstack_merger_list")
+        layers: Any = model.get_submodule(f"{self.tower_path}.deepstack_merger_list")
         return [self.projector_path, *(f"{self.tower_path}.deepstack_merger_list.{i}" for i in range(len(layers)))]
 
 
@@ -24,7 +24,7 @@ def tiny(architecture: Mapping[str, Any]) -> tuple[Any, Any]:
     """A small random model and its processor; weights come from torch's global generator."""
     from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration, Qwen3VLProcessor
 
-    def config(sizes: dict[str, Any], tokens: dict[str, int]) -> Any:
+    def config(sizes: dict[str, Any], tokens: dict[str, Any]) -> Any:
         vision = {**sizes["vision"], "out_hidden_size": sizes["text"]["hidden_size"]}
         return Qwen3VLConfig(vision_config=vision, text_config=sizes["text"], **tokens)
 

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -187,7 +187,7 @@ def measure(
     def hook(name: str):
         def take(layer: nn.Module, inputs: object, output: Tensor) -> None:
             flat = output.reshape(-1, output.shape[-1])
-            new = totals(flat[mask[-1].reshape(-1)] if mask else flat)
+            new: Any = totals(flat[mask[-1].reshape(-1)] if mask else flat)
             old = sums.get(name)
             sums[name] = new if old is None else Totals(*(a + b for a, b in zip(old, new, strict=True)))
 

@@ -56,7 +56,7 @@ class Sineproject(ObjectiveMethod):
         self._layers = [layer for _, layer in projector_layers(handle)]
         for layer in self._layers:
             parametrize.register_parametrization(layer, "weight", SineDelta(layer.weight))
-            layer.parametrizations.weight.original.requires_grad_(False)
+            layer.parametrizations.weight.original.requires_grad_(False)  # type: ignore[union-attr]
 
     def finish(self, handle: Handle, data: Mapping[str, Split], run) -> Handle:
         """The sum becomes the weight."""

@@ -104,7 +104,9 @@ def _author(people: People, number: int, sizes: ClearSizes, seed: int) -> Author
                 "perturbed_names": [one["name"]["name"] for one in wrong],
             }
         )
-    asked = [{"question": q.format(**said), "answer": a.format(**said), "name": said["name"]} for q, a in ASKED]
+    asked: list[dict[str, Any]] = [
+        {"question": q.format(**said), "answer": a.format(**said), "name": said["name"]} for q, a in ASKED
+    ]
     blank = {"image": None, "caption": None, "question": None, "answer": None}
     return {"plain": plain, "perturbed": perturbed, "tofu": [{**blank, **row} for row in (*plain, *asked)]}
 
