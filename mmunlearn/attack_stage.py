@@ -25,7 +25,8 @@ from pydantic import Field
 from mmunlearn import registry
 from mmunlearn.atomic import new_folder, write_json
 from mmunlearn.attack_target import Target, open_target
-from mmunlearn.attacks.base import Access, Attack, Cost, InputAttack, Metered, RowsAttack, WeightAttack
+from mmunlearn.attacks.base import Access, Attack, Cost, Metered, RowsAttack, WeightAttack
+from mmunlearn.attacks.base_goals import GoalAttack
 from mmunlearn.errors import UserError, near_miss
 from mmunlearn.evaluate import make_metric, respond, rows_of
 from mmunlearn.handle import Decoding, Response
@@ -128,7 +129,7 @@ def make_stage(wanted: str | Mapping[str, Any], modality: str, options: AttackOp
     name = content.pop("name", "")
     title = content.pop("as", name)
     attack = registry.load("attacks", name, modality)(content)
-    if isinstance(attack, InputAttack):
+    if isinstance(attack, GoalAttack):
         raise UserError(f"attack {name!r} changes inputs and needs goals; `mmunlearn attack` offers it per benchmark.")
     return Stage(attack, title, options)
 

@@ -91,7 +91,7 @@ def components(kind: str) -> tuple[Component, ...]:
     for modality in ("core", *SIBLINGS):
         folder = _package_folder(modality) / kind
         for path in sorted(folder.glob("*.py")) if folder.is_dir() else ():
-            if path.stem == "base" or path.stem.startswith("_"):
+            if path.stem.startswith(("base", "_")):
                 continue
             prefix = "mmunlearn" if modality == "core" else f"mmunlearn.{modality}"
             found.append(Component(kind, path.stem, modality, f"{prefix}.{kind}.{path.stem}", path))

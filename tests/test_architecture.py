@@ -279,7 +279,7 @@ def test_component_files_are_named_after_their_class() -> None:
     """npo.py holds Npo: the file name is the component's name, so nothing needs to be registered."""
     problems = []
     for path in sources():
-        if path.parent.name not in COMPONENTS or path.stem == "base" or path.stem.startswith("_"):
+        if path.parent.name not in COMPONENTS or path.stem.startswith(("base", "_")):
             continue
         classes = [node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)]
         if path.stem.replace("_", "") not in {name.lower() for name in classes}:

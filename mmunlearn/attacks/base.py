@@ -1,21 +1,21 @@
 """Attack: the subclass searches, the base class verifies, meters and keeps the clean figure beside the attacked one.
 
-Three kinds: `RowsAttack` works on what the model answered (membership inference), `WeightAttack` works on a copy of the
-weights (relearning, pruning, quantising), `InputAttack` works on the model's input (prompts, pictures).
+Kinds: `RowsAttack` works on what the model answered (membership inference), `WeightAttack` works on a copy of the
+weights (relearning, pruning, quantising); those that pursue goals, `InputAttack` (prompts, pictures) and
+`ReadoutAttack` (hidden states), are in mmunlearn.attacks.base_goals.
 """
 
 import inspect
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 from mmunlearn.data import Example, Split
 from mmunlearn.errors import UserError
 from mmunlearn.handle import Batch, Decoding, Handle, Response, Scored, View
-from mmunlearn.judges.base import Item, Judge, Verdict
 from mmunlearn.metrics.base import Sight, Value
 from mmunlearn.settings import Settings, build
 
@@ -130,48 +130,17 @@ def _held(data: Mapping[str, Split], name: str, attack: str) -> Split:
     return data[name]
 
 
-class Trial(NamedTuple):
-    """A candidate input and how promising the search thought it (higher = better); the judge decides."""
-
-    candidate: Example
-    promise: float
+MARK = "#"  # between a goal's id and the number of a candidate
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """Clean and attacked verdict of one goal, the winning candidate and what the search cost."""
-
-    id: str
-    clean: Verdict
-    attacked: Verdict
-    candidate: Example
-    cost: Cost = field(default_factory=Cost)
+def renamed(goal_id: str, number: int | str) -> str:
+    """The id of a candidate for a goal: ids must differ within a batch, and costs are counted by goal."""
+    return f"{goal_id}{MARK}{number}"
 
 
-class InputAttack(Attack):
-    """An attack on the input: the subclass proposes candidates, the base class re-generates and asks the judge."""
-
-    @abstractmethod
-    def search(self, handle: Handle, goal: Example, seed: int) -> Iterator[Trial]:
-        """Propose candidates for one goal, best last or in any order; `handle` counts and limits what is used."""
-
-    @final
-    def run(
-        self, handle: Handle, goals: Sequence[Example], judge: Judge, how: Decoding, seed: int
-    ) -> Iterator[Outcome]:
-        """One outcome a goal, in order; the most promising candidate is generated and judged afresh."""
-        cache: dict[str, Verdict] = {}
-        for goal in goals:
-            meter = Metered(handle, self.access)
-            started = time.perf_counter()
-            best = Trial(goal, float("-inf"))
-            for trial in self.search(meter, goal, seed):
-                best = max(best, trial, key=lambda t: t.promise)
-            cost = Cost(meter.cost.queries, meter.cost.gradient_steps, time.perf_counter() - started)
-            answers = handle.respond([goal, best.candidate], how, seed)
-            items = [Item(e, a.fields) for e, a in zip((goal, best.candidate), answers, strict=True)]
-            clean, attacked = judge(items, cache)
-            yield Outcome(goal.id, clean, attacked, best.candidate, cost)
+def goal_of(key: str) -> str:
+    """The goal's id in the id of a candidate."""
+    return key.rpartition(MARK)[0] or key
 
 
 class Metered(Handle):
@@ -181,7 +150,28 @@ class Metered(Handle):
         self.handle = handle
         self.access = access
         self.cost = Cost()
+        self.by_goal: dict[str, Cost] = {}
         self.modality = handle.modality  # type: ignore[misc]
+
+    @property
+    def inner(self) -> Any:
+        """The wrapped handle, for a sibling's own verbs (from access to logits on); `spend` is told what they ask."""
+        if self.access < Access.LOGITS:
+            raise PermissionError("this attack did not declare access to logits")
+        return self.handle
+
+    def spend(self, ids: Sequence[str], *, queries: int = 0, gradient_steps: int = 0) -> None:
+        """Count so many queries for each of `ids` (an example's id, or one by `renamed`), and so many gradient steps
+        of the whole batch, which every goal in it has taken."""
+        if gradient_steps and self.access < Access.GRADIENTS:
+            raise PermissionError("this attack did not declare access to gradients or weights")
+        self.cost.queries += queries * len(ids)
+        self.cost.gradient_steps += gradient_steps
+        for key in ids:
+            own = self.by_goal.setdefault(goal_of(key), Cost())
+            own.queries += queries
+        for goal in {goal_of(key) for key in ids}:
+            self.by_goal[goal].gradient_steps += gradient_steps
 
     @property
     def module(self):  # type: ignore[override]
@@ -205,17 +195,18 @@ class Metered(Handle):
 
         if self.access < Access.LOGITS:
             raise PermissionError("this attack did not declare access to logits")
-        self.cost.queries += len(batch)
+        self.spend(batch.ids, queries=1)
         if self.access < Access.GRADIENTS:
             with torch.no_grad():
                 return self.handle.score(batch)
         scored = self.handle.score(batch)
-        self.cost.gradient_steps += int(scored.nll.requires_grad)
+        if scored.nll.requires_grad:
+            self.spend(batch.ids, gradient_steps=1)
         return scored
 
     def respond(self, examples: Sequence[Example], how: Decoding, seed: int) -> list[Response]:
         """Counts a query an example."""
-        self.cost.queries += len(examples)
+        self.spend([e.id for e in examples], queries=1)
         return self.handle.respond(examples, how, seed)
 
     def random_target(self, example: Example, generator: Any, *, wrong_only: bool = False) -> Any:
@@ -234,7 +225,7 @@ class Metered(Handle):
     def copy(self) -> "Metered":
         """A metered copy that shares this meter's count."""
         twin = Metered(self.handle.copy(), self.access)
-        twin.cost = self.cost
+        twin.cost, twin.by_goal = self.cost, self.by_goal
         return twin
 
     def save(self, path: Any) -> None:

@@ -5,7 +5,7 @@ toy task of a few dozen examples; settings of type `BankPath` are filled with a 
 """
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
@@ -15,22 +15,20 @@ import numpy as np
 
 from mmunlearn.attack_stage import AttackOptions, Stage, run_stage
 from mmunlearn.attack_target import Target
-from mmunlearn.attacks.base import Access, Attack, InputAttack, Metered, RowsAttack, WeightAttack
-from mmunlearn.bank import BANK
+from mmunlearn.attacks.base import Access, Attack, Metered, RowsAttack, WeightAttack
+from mmunlearn.attacks.base_goals import GoalAttack, InputAttack, ReadoutAttack
 from mmunlearn.data import Split
 from mmunlearn.errors import UserError
-from mmunlearn.handle import Decoding, weights_digest
-from mmunlearn.judges.base import Item, Judge, Verdict
+from mmunlearn.handle import weights_digest
 from mmunlearn.metrics.base import Sight, Value
 from mmunlearn.records import Rows
 from mmunlearn.run import Run, TrainSettings
 from mmunlearn.settings import plain
+from mmunlearn.testing.attack_toys import HOW, make, task_of
 from mmunlearn.testing.check import Check
 from mmunlearn.testing.counted import Counted
+from mmunlearn.testing.goal_attack_checks import INPUT, READOUT
 from mmunlearn.testing.method_checks import Toy, modality_of, toy
-from mmunlearn.testing.toy_bank import bank_file
-
-HOW = Decoding()
 
 
 def checks(cls: type[Attack]) -> list[Check]:
@@ -42,26 +40,12 @@ def checks(cls: type[Attack]) -> list[Check]:
         "access enforced": lambda: _access(cls),
     }
     kinds: tuple[tuple[type[Attack], Mapping[str, Callable[[type[Any]], None]]], ...] = (
-        (WeightAttack, _WEIGHT), (RowsAttack, _ROWS), (InputAttack, _INPUT),
+        (WeightAttack, _WEIGHT), (RowsAttack, _ROWS), (InputAttack, INPUT), (ReadoutAttack, READOUT),
     )  # fmt: skip
     for kind, own in kinds:
         if issubclass(cls, kind):
             tests |= {name: partial(check, cls) for name, check in own.items()}
     return [Check(cls.name(), name, run) for name, run in tests.items()]
-
-
-def task_of(cls: type[Attack]) -> Toy:
-    """The toy task of the attack's modality."""
-    return toy(modality_of(cls))
-
-
-def make(cls: type[Any], **over: Any) -> Any:
-    """The attack with its toy settings, and a tiny bank where it asks for one."""
-    settings = dict(getattr(cls, "toy", {})) | over
-    for name, field in cls.Config.model_fields.items():
-        if BANK in field.metadata:
-            settings.setdefault(name, str(bank_file(modality_of(cls))))
-    return cls(settings)
 
 
 # ---- every attack --------------------------------------------------------------------------------------------------
@@ -84,7 +68,7 @@ def _unknown_setting(cls: type[Attack]) -> None:
 
 def _documented(cls: type[Attack]) -> None:
     assert cls.__doc__ and cls.paper, f"{cls.name()} lacks a docstring or names no paper"
-    assert issubclass(cls, (RowsAttack, WeightAttack, InputAttack))
+    assert issubclass(cls, (RowsAttack, WeightAttack, GoalAttack))
 
 
 def _access(cls: type[Attack]) -> None:
@@ -286,67 +270,4 @@ _ROWS: Mapping[str, Callable[[type[Any]], None]] = {
     "not worse than guessing": _rows_beats_guessing,
     "finite": _rows_finite,
     "empty rows": _rows_empty,
-}
-
-
-# ---- attacks on inputs ---------------------------------------------------------------------------------------------
-class _Never(Judge):
-    """A judge that always says no."""
-
-    version = "1"
-    offered = ("yes", "no")
-
-    def grade(self, items: Sequence[Item]) -> Sequence[Verdict]:
-        return [Verdict(0.0, "no", "", "") for _ in items]
-
-
-def _outcomes(cls: type[InputAttack], seed: int = 0) -> list[Any]:
-    task = task_of(cls)
-    return list(make(cls).run(task.original.copy(), task.splits["forget"].examples[:3], _Never(), HOW, seed))
-
-
-def _input_judge(cls: type[InputAttack]) -> None:
-    outcomes = _outcomes(cls)
-    assert [o.attacked.value for o in outcomes] == [0.0] * len(outcomes), "success is not the judge's verdict"
-    assert [o.clean.value for o in outcomes] == [0.0] * len(outcomes)
-
-
-def _input_untouched(cls: type[InputAttack]) -> None:
-    task = task_of(cls)
-    handle = task.original.copy()
-    before, data = weights_digest(handle.module), task.splits["forget"].fingerprint
-    list(make(cls).run(handle, task.splits["forget"].examples[:3], _Never(), HOW, 0))
-    split = task.splits["forget"]
-    assert before == weights_digest(handle.module), "the target's weights changed"
-    assert data == Split(split.name, split.role, split.examples).fingerprint, "an input changed"
-
-
-def _input_cost(cls: type[InputAttack]) -> None:
-    counted = Counted(task_of(cls).original.copy())
-    goal = task_of(cls).splits["forget"].examples[:1]
-    (outcome,) = make(cls).run(counted, goal, _Never(), HOW, 0)
-    asked = counted.log["queries"] + counted.log["answers"] - 2  # the last two answers are the verification's
-    assert (asked, counted.log["steps"]) == (outcome.cost.queries, outcome.cost.gradient_steps)
-    limit = getattr(make(cls).config, "queries", None)
-    assert limit is None or outcome.cost.queries <= limit, "the search went over its budget"
-
-
-def _input_reproducible(cls: type[InputAttack]) -> None:
-    one, two = _outcomes(cls), _outcomes(cls)
-    assert [o.candidate for o in one] == [o.candidate for o in two]
-
-
-def _input_resumable(cls: type[InputAttack]) -> None:
-    """A goal's outcome does not depend on the goals before it."""
-    task = task_of(cls)
-    (last,) = make(cls).run(task.original.copy(), task.splits["forget"].examples[2:3], _Never(), HOW, 0)
-    assert last.candidate == _outcomes(cls)[2].candidate
-
-
-_INPUT: Mapping[str, Callable[[type[Any]], None]] = {
-    "success is the judge's verdict": _input_judge,
-    "target untouched": _input_untouched,
-    "cost is the metered cost": _input_cost,
-    "reproducible by seed": _input_reproducible,
-    "resumable by goal": _input_resumable,
 }

@@ -17,7 +17,7 @@ SHOW_ALL = "import json; from mmunlearn.registry import KINDS, visible; "
 def test_component_is_named_like_its_file() -> None:
     found = {component.name: component for component in registry.components("methods")}
     folder = Path(registry.__file__).parent / "methods"
-    stems = {path.stem for path in folder.glob("*.py") if path.stem != "base" and not path.stem.startswith("_")}
+    stems = {path.stem for path in folder.glob("*.py") if not path.stem.startswith(("base", "_"))}
     assert stems == {name for name, component in found.items() if component.modality == "core"}
     assert "mmunlearn.methods.grad_diff" == found["grad_diff"].module
 

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from mmunlearn.attacks.base import Access, InputAttack, Trial, WeightAttack
+from mmunlearn.attacks.base import Access, WeightAttack
+from mmunlearn.attacks.base_goals import InputAttack, Reading, ReadoutAttack, Trial
 from mmunlearn.attacks.prune import Prune
 from mmunlearn.testing.attack_checks import checks
 
@@ -16,20 +17,54 @@ class Guess(InputAttack):
     access = Access.LOGITS
     paper = "none: for this test"
 
-    def search(self, handle, goal, seed) -> Iterator[Trial]:
+    def search(self, handle, goals, seed) -> Iterator[Trial]:
         from dataclasses import replace
 
-        for k in range(2):
-            changed = replace(goal, prompt=goal.prompt.replace("1", str((k + seed) % 10)))
-            yield Trial(changed, float(handle.score(handle.collate([changed])).nll))
+        for index, goal in enumerate(goals):
+            for k in range(2):
+                changed = replace(goal, prompt=goal.prompt.replace("1", str((k + seed) % 10)))
+                yield Trial(changed, float(handle.score(handle.collate([changed])).nll), index)
+
+
+class Peek(ReadoutAttack):
+    """Reads the target's loss as a number."""
+
+    paper = "none: for this test"
+
+    def read(self, handle, goals, seed):
+        losses = handle.score(handle.collate(goals)).nll.tolist()
+        return [[Reading(f"{loss:.4f}", "loss", False)] for loss in losses]
+
+
+class Stutter(Peek):
+    """Says the same twice."""
+
+    def read(self, handle, goals, seed):
+        return [own * 2 for own in super().read(handle, goals, seed)]
+
+
+class Drifting(Guess):
+    """What it finds for a goal depends on its neighbours."""
+
+    def search(self, handle, goals, seed):
+        for index, goal in enumerate(goals):
+            yield Trial(goal, 0.0, index, f"{len(goals)} together")
+
+
+class Hushed(Guess):
+    """Asks the model behind the meter's back."""
+
+    def search(self, handle, goals, seed):
+        handle.inner.score(handle.collate(goals))
+        yield from (Trial(goal, 0.0, index) for index, goal in enumerate(goals))
 
 
 class Greedy(Guess):
     """Uses gradients without declaring them."""
 
-    def search(self, handle, goal, seed):
+    def search(self, handle, goals, seed):
         list(handle.module.parameters())
-        yield Trial(goal, 0.0)
+        yield Trial(goals[0])
 
 
 class Vandal(Prune):
@@ -74,6 +109,24 @@ def _run(cls, name):
 @pytest.mark.parametrize("name", [check.name for check in checks(Guess)])
 def test_an_honest_input_attack_passes(name):
     _run(Guess, name)
+
+
+@pytest.mark.parametrize("name", [check.name for check in checks(Peek)])
+def test_an_honest_readout_passes(name):
+    _run(Peek, name)
+
+
+@pytest.mark.parametrize(
+    ("cls", "name", "message"),
+    [
+        (Stutter, "candidate sets", "stands twice"),
+        (Drifting, "resumable by goal", "together"),
+        (Hushed, "cost is the metered cost", "queries reported"),
+    ],
+)
+def test_dishonest_attacks_on_goals_are_found(cls, name, message):
+    with pytest.raises(AssertionError, match=message):
+        _run(cls, name)
 
 
 def test_access_beyond_the_declared_raises():
