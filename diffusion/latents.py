@@ -103,6 +103,12 @@ def picture(image: ImageRef, size_px: int) -> UInt8[Tensor, "3 height width"]:
     return torch.from_numpy(np.asarray(opened, dtype=np.uint8).copy()).permute(2, 0, 1)
 
 
+def single(tensor: Tensor) -> Tensor:
+    """In single precision on the CPU, also inside a run in double precision, where `.float()` gives doubles: the table
+    outlives the run."""
+    return torch.from_numpy(tensor.detach().cpu().to(torch.float64).numpy().astype(np.float32))
+
+
 class MomentTable:
     """Moments by picture, size and side; a picture goes through the VAE once a process."""
 
@@ -122,7 +128,7 @@ class MomentTable:
                 pixels = [picture(images[i], size_px) for _, i in part]
                 stack = torch.stack([p.flip(-1) if key[1] else p for p, (key, _) in zip(pixels, part, strict=True)])
                 made = encode(stack)
-                mean, std = made.mean.float().cpu(), made.std.float().cpu()
+                mean, std = single(made.mean), single(made.std)
                 for row, (key, _) in enumerate(part):
                     self.rows[key] = Moments(mean[row].clone(), std[row].clone())
         rows = [self.rows[key] for key in keys]

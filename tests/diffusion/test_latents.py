@@ -90,3 +90,17 @@ def test_tables_are_shared_by_equal_vaes_only():
     assert table is not latents.moment_table(Unshuffle(), 32)
     assert table is not latents.moment_table(Unshuffle(0.5), 16)
     assert table is not latents.moment_table(Unshuffle(detail_gain=3.0), 16)
+
+
+def test_moments_first_asked_for_in_a_double_run_are_single_afterwards(monkeypatch):
+    from mmunlearn.diffusion import latents
+    from mmunlearn.diffusion.toy import toy_handle, toy_splits
+
+    from mmunlearn.precision import working
+
+    monkeypatch.setattr(latents, "_TABLES", {})
+    handle, examples = toy_handle(), toy_splits()["train"].examples[:2]
+    with working(handle.module, "double"):
+        handle.collate(examples)
+    batch = handle.collate(examples)
+    assert (torch.float32, torch.float32) == (batch.tensors["mean"].dtype, batch.tensors["std"].dtype)
