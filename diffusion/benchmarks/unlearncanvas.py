@@ -170,26 +170,31 @@ class Unlearncanvas(Benchmark):
         nothing was asked of. Then FID by the inception networks of the settings."""
         kind = self.config.request.kind if self.config.request else None
         others = set(get_args(Kind)) - {kind} | (set() if kind else {"sequential", "quality"})
-        plans = [self._with_heads(plan) for plan in super().plans(table) if plan.name not in others]
+        plans = [self._with_settings(plan) for plan in super().plans(table) if plan.name not in others]
         metrics = tuple(
-            {"name": f"fid_{flavour}", "root": ROOT, "weights": file} for flavour, file in self.config.inception.items()
+            {"name": f"fid_{flavour}", "root": ROOT, "weights": file, **self._cut()}
+            for flavour, file in self.config.inception.items()
         )
         if kind and metrics:
             plans.append(EvaluationPlan(name="inception", section="quality", split="answers", metrics=metrics))
         return tuple(plans)
 
-    def _with_heads(self, plan: EvaluationPlan) -> EvaluationPlan:
-        """The plan with the settings' heads for its judge and for distances in their features."""
-        if not self.config.heads:
-            return plan
+    def _cut(self) -> dict[str, Any]:
+        """The subset as a setting of distances; nothing where all is taken."""
+        chosen = {key: value for key, value in self.config.subset.model_dump().items() if value is not None}
+        return {"subset": chosen} if chosen else {}
+
+    def _with_settings(self, plan: EvaluationPlan) -> EvaluationPlan:
+        """The plan with the settings' heads for its judge and for distances in their features, and with the subset."""
+        heads = self.config.heads
+        own = ({"heads": heads} if heads else {}) | self._cut()
         metrics = tuple(
-            metric | {"heads": self.config.heads}
-            if isinstance(metric, dict) and metric["name"] in ("fid_mini", "kid_mini") else metric
+            metric | own if isinstance(metric, dict) and metric["name"] in ("fid_mini", "kid_mini") else metric
             for metric in plan.metrics
-        )  # fmt: skip
-        if plan.judge_name != "style_object":
+        )
+        if plan.judge_name != "style_object" or not heads:
             return plan.model_copy(update={"metrics": metrics})
-        judge = {"name": plan.judge_name, **plan.judge_settings, **self.config.heads}
+        judge = {"name": plan.judge_name, **plan.judge_settings, **heads}
         return plan.model_copy(update={"judge": judge, "metrics": metrics})
 
     # ---- examples -------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Generated pictures against the data set's in feature space, without what was to be forgotten."""
 
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -10,7 +10,7 @@ from mmunlearn.data import PictureFolder
 from mmunlearn.metrics.base import NOTHING, Sight, Value
 from mmunlearn.settings import Settings
 
-from ..canvas.names import PHOTOS
+from ..canvas.names import PHOTOS, names_of
 from ..features import FeatureNetwork, Flavour, RealFeatures, features_of, open_network, real_features
 from ..heads import HeadsSettings, data_root
 from ..moments import Moments, frechet, kernel_distance
@@ -19,13 +19,15 @@ from ._requests import Concept, RequestSettings, last_concepts, tag
 
 class DistanceSettings(RequestSettings):
     """root: the data set (default: the benchmark's mini edition). first, last: numbers of its pictures to compare
-    with. exclude_seed_images: leave photographs out of both sets (the published script keeps them). heads: of the
-    `mini` flavour; without a folder or files of heads they are those of the judge, trained on `root`."""
+    with. exclude_seed_images: leave photographs out of both sets (the published script keeps them). subset: of styles
+    and objects, as the benchmark's setting; no other pictures are compared with. heads: of the `mini` flavour; without
+    a folder or files of heads they are those of the judge, trained on `root`."""
 
     root: PictureFolder = ""
     first: int = Field(1, ge=1)
     last: int = Field(5, ge=1)
     exclude_seed_images: bool = False
+    subset: dict[Literal["styles", "objects"], Any] = Field(default_factory=dict)
     benchmark: str = "unlearncanvas"
     heads: dict = Field(default_factory=dict)
 
@@ -96,6 +98,9 @@ def _pair(sight: Sight, config: Settings, flavour: Flavour, metric: str) -> Pair
     root = Path(config.root) if config.root else data_root(given)
     real = real_features(root, network, config.first, config.last)
     kept = _kept(real.styles, real.objects, gone, config.exclude_seed_images)
+    if config.subset:
+        names = names_of(root).cut(config.subset.get("styles"), config.subset.get("objects"))
+        kept &= np.isin(real.styles, names.themes) & np.isin(real.objects, names.objects)
     return Pair(made, real, kept, unscored + len(chosen) - len(places), network)
 
 

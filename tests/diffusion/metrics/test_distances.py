@@ -56,6 +56,18 @@ def by_hand(heads, rows, gone="Dots"):
     return x, y
 
 
+@pytest.mark.parametrize(
+    ("subset", "style", "thing", "n"),
+    [({"objects": list(OBJECTS[1:])}, None, OBJECTS[0], 20), ({"styles": ["Dots"]}, "Stripes", None, 15)],
+)
+def test_answers_to_a_subset_are_compared_with_its_real_pictures_alone(world_heads, subset, style, thing, n):
+    rows = Rows.of([r for r in copies() if r["tag.style"] != style and r["tag.object"] != thing])
+    value = FidMini(settings(subset=subset)).reduce(Sight(rows))  # Dots are forgotten and left out
+    assert (n, pytest.approx(0, abs=1e-3)) == (value.n, value.value)
+    assert f"against {n} real pictures" in value.note
+    assert "against 30 real pictures" in FidMini(settings()).reduce(Sight(rows)).note
+
+
 def test_equal_sets_are_at_distance_zero(world_heads):
     value = FidMini(settings()).reduce(Sight(Rows.of(copies())))
     assert (30, 0) == (value.n, value.unscored)
