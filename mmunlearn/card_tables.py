@@ -18,7 +18,8 @@ class EvaluationPlan(Settings):
 
     split: whose responses are judged. against: a second split (non-members). judge: a judge's name, or a mapping
     {name: …, settings}. metrics: metric names, or mappings {name: …, settings}. attack: an attack whose values become
-    further cells. section: stands for the name in the cells (several plans may share it).
+    further cells. goals: the attack pursues the split's examples as goals; the metrics read what came of them (success,
+    candidates …), not responses. section: stands for the name in the cells (several plans may share it).
     """
 
     name: str
@@ -27,6 +28,7 @@ class EvaluationPlan(Settings):
     judge: str | dict[str, Any] = "exact"
     metrics: tuple[str | dict[str, Any], ...] = ()
     attack: dict[str, Any] | None = None
+    goals: bool = Field(False, exclude_if=lambda value: not value)
     section: str = ""
 
     @field_validator("judge")
