@@ -95,6 +95,17 @@ class Collapsed(Settings):
     below: float = Field(0.5, gt=0, lt=1)
 
 
+class Resists(Settings):
+    """A comparison to state whichever way it falls: whether `rows` have a lower mean over `cells` than the row
+    `against`. says: what is compared, the sentence's beginning."""
+
+    kind: Literal["resists"]
+    says: str
+    rows: tuple[str, ...]
+    against: str
+    cells: tuple[str, ...]
+
+
 class Disjoint(Settings):
     """A promise about two splits: no id, no picture (`by: content`) or no value of a tag is in both.
 
@@ -127,7 +138,7 @@ class Card(Settings):
     published: dict[str, Published] = Field(default_factory=dict)
     rows: dict[str, Row]
     presets: dict[str, str] = Field(default_factory=dict)  # name -> what it does
-    findings: tuple[Annotated[Hidden | Collapsed, Field(discriminator="kind")], ...] = ()
+    findings: tuple[Annotated[Hidden | Collapsed | Resists, Field(discriminator="kind")], ...] = ()
     notes: tuple[str, ...] = ()
 
     @model_validator(mode="after")

@@ -88,9 +88,7 @@ def _number(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
-def pursue_all(
-    run: Run, plans: Sequence[EvaluationPlan], handle: Handle, data: Any, how: Any, modality: str
-) -> None:
+def pursue_all(run: Run, plans: Sequence[EvaluationPlan], handle: Handle, data: Any, how: Any, modality: str) -> None:
     """Every plan's attack on goals. data: splits by name; how: split name -> Decoding."""
     for plan in plans:
         if plan.goals:

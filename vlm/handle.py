@@ -123,6 +123,9 @@ class VlmHandle(Handle):
         modes = [(layer, layer.training) for layer in self.module.modules()]
         self.module.eval()
         rows = [response_rows.asked(example) for example in examples]
+        edits = single_edits.edits_of(self.model)
+        if edits is not None:
+            rows = [row | {"edit_kind": edits.kind} for row in rows]
         size = max(1, how.batch_size)
         if how.fields.get("score", True):
             response_rows.add_scores(self, examples, rows, size)

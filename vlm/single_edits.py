@@ -75,7 +75,7 @@ class Edits(nn.Module):
 
     def state(self) -> dict[str, Tensor]:
         """The deltas by name."""
-        return {name: tensor for name, tensor in self.named_buffers()}
+        return dict(self.named_buffers())
 
     def about(self) -> dict[str, Any]:
         """What is needed beside the tensors to build it again."""

@@ -79,7 +79,7 @@ def read_records(path: Path, seed: int = 0) -> list[Record]:
             dropped += 1
             continue
         if record.id in ids:
-            raise UserError(f"{path}: id {record.id} stands at entries {ids[record.id]} and {index}. Remove one of them.")
+            raise UserError(f"{path}: id {record.id} stands at entries {ids[record.id]} and {index}. Remove one.")
         ids[record.id] = index
         found.append(record)
     if not found:

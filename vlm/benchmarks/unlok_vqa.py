@@ -18,7 +18,7 @@ from mmunlearn.seeds import generator
 # The builder's parts are imported as modules so that the mini edition's cache key covers their source.
 from ..concepts import pictures as drawings  # noqa: F401
 from ..single_edits import RECORD
-from ..unlok import wording, writer
+from ..unlok import writer
 from ..unlok.wording import DUMMY, UNKNOWN, fact_prompt, other_prompt
 from ..vqa.attach import UtilitySettings, WithUtility
 from . import _unlok_files as files

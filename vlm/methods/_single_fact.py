@@ -29,9 +29,9 @@ ALL = "all"
 
 
 class SingleFactSettings(Settings):
-    """scope: "each" gives every fact of the forget set an edit of its own, which answers that fact's examples alone (the
-    benchmark's protocol); "all" trains one edit on all facts and writes it into the weights. edit: see EditSettings.
-    reference: the released code's switches, see the method."""
+    """scope: "each" gives every fact of the forget set an edit of its own, which answers that fact's examples alone
+    (the benchmark's protocol); "all" trains one edit on all facts and writes it into the weights. edit: see
+    EditSettings. reference: the released code's switches, see the method."""
 
     scope: Literal["each", "all"] = "each"
     edit: EditSettings = EditSettings()
@@ -103,8 +103,9 @@ class SingleFactMethod(EditMethod):
             path, _ = path_of(handle, self.config.edit.layer)
             return rebuilt({"path": path, "keys": keys, "kind": self.kind}, load_file(file, str(handle.device)))
         edits = train_edits(handle, flat, self.loss, self.config.edit, seed=run.seed, kind=self.kind)
+        tensors = {name: tensor.cpu().contiguous() for name, tensor in edits.state().items()}
         with new_folder(folder) as temporary:
-            save_file({name: tensor.cpu().contiguous() for name, tensor in edits.state().items()}, temporary / file.name)
+            save_file(tensors, temporary / file.name)
         run.event("edits", records=len(keys))
         return edits
 

@@ -1,7 +1,8 @@
 """Empty response: teach a word that says nothing in the place of the answer."""
 
-from mmunlearn.data import Example
 from torch import Tensor
+
+from mmunlearn.data import Example
 
 from ..edit_training import Seen, sum_by_record
 from ..handle import VlmHandle

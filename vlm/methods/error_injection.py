@@ -1,7 +1,8 @@
 """Error injection: teach another answer in the place of the true one."""
 
-from mmunlearn.data import Example
 from torch import Tensor
+
+from mmunlearn.data import Example
 
 from ..edit_training import Seen, sum_by_record
 from ..handle import VlmHandle

@@ -12,11 +12,10 @@ class HeadProjection(HiddenStateMethod):
     """Minimise the mean over defended states of `relu(p(y) − p^(k)) + relu(p^(−k) − p(y))`.
 
     p: the logit lens's distribution where y is predicted; p^(k), p^(−k): its k-th largest and k-th smallest value.
-    Source: vlm_unlok_offside_med 1.7 (k = 100, states 22 to 32 of 32). Intended form: the state that is normed already is
-    not normed again, y is the answer's first token, which the attacks look for, k is at most a quarter of the
-    vocabulary. `reference: true`: double norm (U2) and the last token (U3). The released loss is the margin alone although
-    the flag of fact erasure is passed (U14); `erase` adds it.
-    """
+    Source: vlm_unlok_offside_med 1.7 (k = 100, states 22 to 32 of 32). Intended form: the state that is normed already
+    is not normed again, y is the answer's first token, which the attacks look for, k is at most a quarter of the
+    vocabulary. `reference: true`: double norm (U2) and the last token (U3). The released loss is the margin alone
+    although the flag of fact erasure is passed (U14); `erase` adds it."""
 
     intent = "removal"
 

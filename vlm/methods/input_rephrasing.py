@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
-from mmunlearn.data import Example
 from pydantic import Field
 from torch import Tensor
+
+from mmunlearn.data import Example
 
 from ..edit_training import Seen, mean_by_record, sum_by_record
 from ..handle import VlmHandle
@@ -16,9 +17,8 @@ class InputRephrasing(SingleFactMethod):
     """Minimise p(y|x) averaged over the question, its rephrasings (tag `rephrasings`) and prefixed forms.
 
     Source: vlm_unlok_offside_med 1.7; the released builder of these rows is missing, so which and how many is ours.
-    Intended form: the mean over rows of the row's probability. `reference: true`: the product over rows, exp(Σ over rows
-    of log p), whose gradient vanishes as rows are added.
-    """
+    Intended form: the mean over rows of the row's probability. `reference: true`: the product over rows, exp(Σ over
+    rows of log p), whose gradient vanishes as rows are added."""
 
     intent = "removal"
 
