@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from pydantic import Field
@@ -130,7 +131,7 @@ def fresh_edits(handle: "VlmHandle", keys: Sequence[str], settings: EditSettings
         return Edits(path, keys, kind, dense=torch.zeros(len(keys), out, into, device=weight.device))
     bound = 1 / math.sqrt(into)  # as nn.Linear, which peft takes for the first factor
     drawn = [generator(seed, "edit", key).uniform(-bound, bound, (settings.r, into)) for key in keys]
-    down = torch.tensor(drawn, dtype=torch.float32).reshape(len(keys), settings.r, into).to(weight.device)
+    down = torch.tensor(np.stack(drawn), dtype=torch.float32).to(weight.device)
     return Edits(path, keys, kind, down=down, up=torch.zeros(len(keys), out, settings.r, device=weight.device))
 
 

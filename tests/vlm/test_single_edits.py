@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from mmunlearn.vlm import single_edits
-from mmunlearn.vlm.edit_training import CONSTRAINED, EditSettings, Row, mean_by_record, path_of, train_edits
+from mmunlearn.vlm.edit_training import CONSTRAINED, EditSettings, Row, path_of, sum_by_record, train_edits
 from mmunlearn.vlm.handle import VlmHandle
 from mmunlearn.vlm.single_edits import Edits, applied, attach, detach, written
 from mmunlearn.vlm.toy import toy_handle, toy_splits
@@ -133,19 +133,19 @@ def test_the_replay_sees_the_edits(examples):
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
-def _erase(seen, records):
-    return mean_by_record(seen.logprob().exp(), seen.owner, records)
+def _teach(seen, records):
+    return -sum_by_record(seen.logprob(), seen.owner, records)
 
 
-@pytest.mark.parametrize("form", [{}, CONSTRAINED | {"steps": 4, "lr": 0.5, "box": 0.01}])
+@pytest.mark.parametrize("form", [{}, CONSTRAINED | {"steps": 4, "lr": 0.1, "box": 0.01}])
 def test_records_trained_together_are_as_trained_alone(examples, form):
     handle = toy_handle()
     settings = EditSettings(**({"steps": 4, "lr": 0.05, "r": 2} | form))
     rows = [Row(e, e.id) for e in examples] + [Row(replace(examples[0], prompt="What is it?"), examples[0].id)]
     before = weights_digest(handle.module)
-    together = train_edits(handle, rows, _erase, settings, seed=0)
+    together = train_edits(handle, rows, _teach, settings, seed=0)
     for key in together.keys:
-        alone = train_edits(handle, [r for r in rows if r.record == key], _erase, settings, seed=0)
+        alone = train_edits(handle, [r for r in rows if r.record == key], _teach, settings, seed=0)
         torch.testing.assert_close(together.matrix(key), alone.matrix(key), atol=1e-5, rtol=1e-3)
     assert before == weights_digest(handle.module)
     assert all(p.grad is None for p in handle.module.parameters())
@@ -155,8 +155,8 @@ def test_training_is_that_of_the_weight_itself(examples):
     """Two steps of plain descent on the whole matrix within a box, done by hand on the weight."""
     handle = toy_handle()
     path, _ = path_of(handle, 0)
-    settings = EditSettings(**(CONSTRAINED | {"steps": 2, "lr": 20.0, "box": 0.002, "layer": 0, "stop_loss": -1.0}))
-    found = train_edits(handle, [Row(examples[0], "r")], _erase, settings, seed=0).matrix("r")
+    settings = EditSettings(**(CONSTRAINED | {"steps": 2, "lr": 0.1, "box": 0.002, "layer": 0, "stop_loss": -1.0}))
+    found = train_edits(handle, [Row(examples[0], "r")], _teach, settings, seed=0).matrix("r")
     weight = handle.model.get_submodule(path).weight
     start = weight.detach().clone()
     ends = handle.end_ids()
@@ -166,16 +166,16 @@ def test_training_is_that_of_the_weight_itself(examples):
         logits, _ = handle.score_everywhere(handle.collate(examples[:1]))
         logp = logits[0].log_softmax(-1)
         total = sum(logp[t - 1, ids[t]] for t in range(at, len(ids)) if ids[t] not in ends)
-        total.exp().backward()
+        (-total).backward()
         with torch.no_grad():
-            weight.copy_((weight - 20.0 * weight.grad).clamp(start - 0.002, start + 0.002))
+            weight.copy_((weight - 0.1 * weight.grad).clamp(start - 0.002, start + 0.002))
     torch.testing.assert_close(found, weight.detach() - start, atol=1e-6, rtol=1e-3)
-    assert float(found.abs().max()) > 1e-5
+    assert 1e-4 < float(found.abs().max()) <= 0.002 + 1e-9  # the box was reached by some, not by all
 
 
 def test_a_record_below_the_loss_stands_still(examples):
-    settings = EditSettings(**(CONSTRAINED | {"steps": 3, "stop_loss": 2.0}))
-    found = train_edits(toy_handle(), [Row(examples[0], "r")], _erase, settings, seed=0)
+    settings = EditSettings(**(CONSTRAINED | {"steps": 3, "stop_loss": 1e9}))
+    found = train_edits(toy_handle(), [Row(examples[0], "r")], _teach, settings, seed=0)
     assert float(found.matrix("r").abs().max()) == 0.0
 
 
