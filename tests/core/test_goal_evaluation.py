@@ -2,7 +2,7 @@
 
 import pytest
 
-from mmunlearn.attacks.base_goals import ReadoutAttack, Reading
+from mmunlearn.attacks.base_goals import Reading, ReadoutAttack
 from mmunlearn.card_tables import EvaluationPlan
 from mmunlearn.data import Role, Split
 from mmunlearn.errors import UserError

@@ -12,6 +12,7 @@ from torch import Tensor
 from mmunlearn.attacks.base import Access, Metered
 from mmunlearn.attacks.base_goals import GoalSettings, Reading, ReadoutAttack
 from mmunlearn.data import Example
+from mmunlearn.errors import UserError
 
 from ..handle import VlmHandle
 from ..logit_lens import chosen_layers, read, states
@@ -57,6 +58,8 @@ class LensReadout(ReadoutAttack):
         reference = self.config.reference
         p = read(handle, found, layers=layers, legacy_double_norm=reference, half=reference).exp()
         ranked = self.rows(p)
+        if not ranked.shape[1]:
+            raise UserError(f"attack[{self.name()}].layers: {len(layers)} states have no such difference. Name more.")
         wanted = [first_token(handle, goal, reference=reference) for goal in goals]
         return [self._set(handle, rows, token) for rows, token in zip(ranked, wanted, strict=True)]
 

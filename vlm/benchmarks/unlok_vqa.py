@@ -58,7 +58,8 @@ class UnlokVqa(WithUtility):
 
     tiny = {"records": 6, "retain": 6, "unseen": 3, "renderings": 1, "size_px": 32}
     tiny_settings = {"draws": 2}
-    tiny_model = {"architecture": TINY}
+    # Two blocks, so that the states have second differences.
+    tiny_model = {"architecture": {**TINY, "text": {**TINY["text"], "num_hidden_layers": 2}}}
 
     def splits(self, root: Path, edition: Edition) -> Mapping[str, Split]:
         """Examples in file order; ids are "unlok_vqa/<record>/…"."""
@@ -70,7 +71,7 @@ class UnlokVqa(WithUtility):
         pool = self._apart(pool, records)
         pictures = Pictures(root, records, self.config.image_key)
         forget = [_fact(record, pictures) for record in records]
-        kept = [_bare(record, pictures) for record in pool]
+        kept = [_bare(record, pictures, "retain") for record in pool]
         groups: dict[str, tuple[Role, Iterable[Example]]] = {
             "forget": (Role.FORGET, forget),
             "goals": (Role.FORGET, [replace(example, choices=()) for example in forget]),
@@ -151,7 +152,7 @@ class UnlokVqa(WithUtility):
         """Facts about other pictures; without such a file the facts with an answer that is not true."""
         path = root / writer.UNSEEN
         if path.is_file():
-            yield from (_bare(record, pictures) for record in files.read_records(path))
+            yield from (_bare(record, pictures, "unseen") for record in files.read_records(path))
             return
         log.warning("%s: not there; alternative answers stand for what the model never saw", path)
         for record, fact in zip(records, forget, strict=True):
@@ -182,10 +183,10 @@ def _fact(record: Record, pictures: Pictures) -> Example:
     )  # fmt: skip
 
 
-def _bare(record: Record, pictures: Pictures) -> Example:
-    """A fact that stays, in the wording of retain questions."""
+def _bare(record: Record, pictures: Pictures, pool: str) -> Example:
+    """A fact that stays, in the wording of retain questions; the pools number their records apart."""
     return Example(
-        id=f"{NAME}/{record.key}", image=ImageRef(path=pictures.base(record)), prompt=other_prompt(record.question),
+        id=f"{NAME}/{pool}/{record.key}", image=ImageRef(path=pictures.base(record)), prompt=other_prompt(record.question),
         target=record.answer, tags={"keywords": record.answer},
     )  # fmt: skip
 

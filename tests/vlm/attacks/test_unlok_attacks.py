@@ -18,6 +18,7 @@ from mmunlearn.vlm.toy import toy_handle, toy_splits
 from mmunlearn.vlm.unlok.wording import PREFIXES, fact_prompt, other_prompt
 
 from mmunlearn.attacks.base import Metered
+from mmunlearn.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +74,11 @@ def test_a_model_that_knows_the_answers_shows_them_and_an_ignorant_one_does_not(
         for model in (known, toy_handle(seed=3))
     ]
     assert rate[0] == 1.0 and rate[1] <= 0.25
+
+
+def test_too_few_layers_for_a_difference_are_refused(handle, goals):
+    with pytest.raises(UserError, match="2 states have no such difference"):
+        _read(SecondDifference({"layers": [0, 1]}), handle, goals)
 
 
 def test_fine_tuning_changes_what_is_read_and_counts_its_steps(handle, goals):
