@@ -3,8 +3,8 @@
     python tests/bench/logit_lens.py [RECORDS]
 
 The loop reads one layer of one record at a time: batch 1, hidden states of all positions, norm, the head over the whole
-vocabulary and a full sort, as a reader written for one layer does. Ours: `states` and `read` of mmunlearn.vlm.logit_lens.
-Random weights; both sides' log-probabilities are compared.
+vocabulary and a full sort, as a reader written for one layer does. Ours: `states` and `read` of the package's
+logit_lens. Random weights; both sides' log-probabilities are compared.
 """
 
 import sys

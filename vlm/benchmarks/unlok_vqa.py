@@ -185,8 +185,9 @@ def _fact(record: Record, pictures: Pictures) -> Example:
 
 def _bare(record: Record, pictures: Pictures, pool: str) -> Example:
     """A fact that stays, in the wording of retain questions; the pools number their records apart."""
+    prompt, image = other_prompt(record.question), ImageRef(path=pictures.base(record))
     return Example(
-        id=f"{NAME}/{pool}/{record.key}", image=ImageRef(path=pictures.base(record)), prompt=other_prompt(record.question),
+        id=f"{NAME}/{pool}/{record.key}", image=image, prompt=prompt,
         target=record.answer, tags={"keywords": record.answer},
     )  # fmt: skip
 

@@ -49,7 +49,8 @@ def test_a_fact_carries_all_that_attacks_need(root):
     assert fact.tags["record"] == "00001" and fact.tags["alternative"] == record["alt_ans"][0]
     assert fact.choices == (record["alt_ans"][0], "dummy")
     assert fact.tags["rephrasings"].split("\n") == record["rephrase"]
-    assert fact.tags["neighbours"].split("\n")[0] == f"{record['loc'][0][len(LOC_MARK):]}\t{record['loc_ans'][0].split()[0]}"
+    question, answer = fact.tags["neighbours"].split("\n")[0].split("\t")
+    assert (LOC_MARK + question, answer) == (record["loc"][0], record["loc_ans"][0].split()[0])
     assert {"image_easy", "image_medium", "image_hard"} <= set(fact.tags)
 
 
@@ -160,7 +161,7 @@ BROKEN = {
     ),
     "no records": (lambda root: (root / RECORDS).unlink(), "no UNLOK-VQA.json"),
     "no retain pool": (lambda root: (root / RETAIN).unlink(), "no retain.json"),
-    "no COCO picture": (lambda root: (root / "train2017/000000001001.jpg").unlink(), "in neither train2017 nor val2017"),
+    "no COCO picture": (lambda root: (root / "train2017/000000001001.jpg").unlink(), "neither train2017 nor"),
     "no neighbour image": (lambda root: shutil.rmtree(root / "neigh_easy"), "nothing for split 'neighbour_image'"),
     "taught lines": (lambda root: (root / SEEN).write_text("no\n"), "not a JSON object"),
     "taught line lacks": (lambda root: (root / SEEN).write_text('{"image": "x"}\n'), "has no 'answer'"),
