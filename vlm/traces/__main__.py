@@ -40,7 +40,7 @@ def measure(options: Any) -> int:
     _print_forms(original.path, before, None)
     print(
         f"{len(vectors)} concept vectors {'read' if options.vectors else 'found'}; noise of std {options.std} on them "
-        f"adds {carried['forget_nats']:.3f} nats a token to the forgotten answers, {carried['retain_nats']:.3f} to others."
+        f"adds {carried['forget_nats']:.3f} nats a token to forgotten answers, {carried['retain_nats']:.3f} to others."
     )
     for path in map(Path, options.runs):
         target = _open(path, original.data)
