@@ -19,6 +19,7 @@ from mmunlearn.vlm.unlok.wording import PREFIXES, fact_prompt, other_prompt
 
 from mmunlearn.attacks.base import Metered
 from mmunlearn.errors import UserError
+from mmunlearn.testing.method_checks import toy
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +67,9 @@ def test_the_reference_finds_at_least_what_is_tied(handle, goals):
         assert len({r.text for r in readings}) == len(readings)
 
 
-def test_a_model_that_knows_the_answers_shows_them_and_an_ignorant_one_does_not(task):
-    known, splits = task()
-    goals = splits["forget"].examples
+def test_a_model_that_knows_the_answers_shows_them_and_an_ignorant_one_does_not():
+    task = toy("vlm")
+    known, goals = task.original, task.splits["forget"].examples
     rate = [
         sum(any(r.hit for r in own) for own in _read(HeadProjectionReadout({"k": 1}), model, goals)) / len(goals)
         for model in (known, toy_handle(seed=3))
