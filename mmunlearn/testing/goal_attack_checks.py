@@ -42,7 +42,7 @@ def _with(cls: type[GoalAttack], **settings: Any) -> GoalAttack:
 
 def _found(outcome: Outcome) -> list[Any]:
     """What an outcome found, without seconds and places of files."""
-    return [(t.origin, t.candidate, t.verdict.explanation) for t in outcome.tries]
+    return [(t.origin, t.candidate, t.answer.get("text"), t.verdict.raw) for t in outcome.tries]
 
 
 def _input_judge(cls: type[InputAttack]) -> None:
@@ -107,7 +107,7 @@ def _goals_resumable(cls: type[GoalAttack]) -> None:
 def _read_sets(cls: type[ReadoutAttack]) -> None:
     """Candidate sets are explicit and hold nothing twice."""
     for outcome in _outcomes(cls):
-        texts = [t.verdict.explanation for t in outcome.tries]
+        texts = [t.verdict.raw for t in outcome.tries]
         assert texts, "an empty candidate set"
         assert len(texts) == len(set(texts)), "a candidate stands twice in its set"
 
