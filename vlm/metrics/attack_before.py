@@ -14,6 +14,7 @@ class AttackBefore(Metric):
     What it is not: all goals. A fact that the model never gave away cannot be deleted, so this is what a rate after the
     edit is to be read against.
 
+    >>> import numpy as np
     >>> from mmunlearn.records import Rows
     >>> now, before = (Rows(("a", "b"), {"success": np.array(v)}) for v in ([0.0, 0.0], [1.0, 0.0]))
     >>> AttackBefore().reduce(Sight(now, original=before))[:2]
