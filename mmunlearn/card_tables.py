@@ -179,7 +179,7 @@ class Table(Settings):
         for edition, rows in self.row_requests.items():
             for row, names in rows.items():
                 if row not in self.rows or row == "original" or set(names) - set(self.requests):
-                    raise ValueError(f"row_requests.{edition}.{row}: no row but the original's with requests of the table")
+                    raise ValueError(f"row_requests.{edition}.{row}: only other rows and requests of the table")
         return self
 
     def requests_of(self, edition: Edition) -> tuple[str, ...]:
