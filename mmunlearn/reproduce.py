@@ -85,7 +85,8 @@ def chosen_requests(card: Card, table: str, edition: Edition, requests: Sequence
             raise UserError(f"--requests: table {table!r} of {card.name} has no requests. Leave the option out.")
         if request not in listed:
             raise UserError(f"--requests: table {table!r} has no request {request!r}. {near_miss(request, listed)}")
-    return tuple(request for request in listed if not requests or request in requests)
+    before = {earlier for request in requests for earlier in card.tables[table].before(request)}
+    return tuple(request for request in listed if not requests or request in requests or request in before)
 
 
 def points(card: Card, plan: Plan) -> list[Point]:
@@ -95,10 +96,13 @@ def points(card: Card, plan: Plan) -> list[Point]:
     rows = [row for row in chosen_rows(card, table, plan.rows) if plan.edition in card.rows[row].editions]
     found = [Point("original", seed) for seed in range(plan.seeds)] if requests and "original" in rows else []
     for row in sorted(rows, key=lambda row: row not in ALWAYS):  # stable: the table's order otherwise
-        chained = card.tables[table].sequential and not _from_scratch(card, row)
+        entry = card.tables[table]
         for number, request in enumerate(requests or (None,)):
-            earlier = tuple(requests[:number]) if chained else ()
-            found += [Point(row, seed, request, earlier) for seed in range(plan.seeds)]
+            fresh = row == "original" or card.method(row, table, plan.edition, plan.preset, request)["name"] == "retrain"
+            earlier = entry.before(request) if request else ()
+            if entry.sequential:
+                earlier = tuple(requests[:number])
+            found += [Point(row, seed, request, () if fresh else earlier) for seed in range(plan.seeds)]
     return found
 
 

@@ -1,6 +1,7 @@
 """What text metrics share: rows that were answered, the first sentence, a mean with its error."""
 
 import math
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -18,6 +19,16 @@ def answered(rows: Rows, *columns: str) -> tuple[Rows, int]:
         return rows.take([]), len(rows)
     keep = np.asarray([not any(_missing(rows[name][i]) for name in columns) for i in range(len(rows))])
     return rows.take(np.flatnonzero(keep)), int((~keep).sum())
+
+
+def picked(rows: Rows, where: Mapping[str, str]) -> Rows:
+    """Rows whose tags have the values of `where`; none where a tag is unknown."""
+    if not where or not len(rows):
+        return rows
+    columns = {f"tag.{name}": value for name, value in where.items()}
+    if any(column not in rows for column in columns):
+        return rows.take([])
+    return rows.take([i for i in range(len(rows)) if all(rows[c][i] == value for c, value in columns.items())])
 
 
 def _missing(value: object) -> bool:
