@@ -206,8 +206,12 @@ class Card(Settings):
         layers = [entry.method]
         if edition == "full":
             layers += [part.method for part in parts[1:]]
-        asked = [over for part in parts for pattern, over in part.requests.items() if fnmatchcase(request or "", pattern)]
-        other = next((over for over in reversed(asked) if over.get("name", entry.method["name"]) != entry.method["name"]), None)
+        asked = [
+            over for part in parts for pattern, over in part.requests.items() if fnmatchcase(request or "", pattern)
+        ]
+        other = next(
+            (over for over in reversed(asked) if over.get("name", entry.method["name"]) != entry.method["name"]), None
+        )
         if other is not None:
             return copy.deepcopy(other)  # another method than the row's: none of the row's settings are its own
         layers += asked

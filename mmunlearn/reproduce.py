@@ -98,7 +98,9 @@ def points(card: Card, plan: Plan) -> list[Point]:
     for row in sorted(rows, key=lambda row: row not in ALWAYS):  # stable: the table's order otherwise
         entry = card.tables[table]
         for number, request in enumerate(requests or (None,)):
-            fresh = row == "original" or card.method(row, table, plan.edition, plan.preset, request)["name"] == "retrain"
+            fresh = (
+                row == "original" or card.method(row, table, plan.edition, plan.preset, request)["name"] == "retrain"
+            )
             earlier = entry.before(request) if request else ()
             if entry.sequential:
                 earlier = tuple(requests[:number])

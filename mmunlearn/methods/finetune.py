@@ -1,6 +1,7 @@
 """Fine-tuning (FT): go on training on the retain set alone and rely on forgetting by neglect."""
 
 from collections.abc import Mapping, Sequence
+
 from pydantic import Field
 
 from mmunlearn.data import Split

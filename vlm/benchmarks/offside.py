@@ -170,7 +170,8 @@ def _key(item: Item) -> tuple[str, str, str]:
 
 def _role(name: str) -> Role:
     roles = {
-        "forget": Role.FORGET, "rumour": Role.FORGET, "classification_forget": Role.FORGET, "retain": Role.RETAIN, "retained": Role.RETAIN,
+        "forget": Role.FORGET, "rumour": Role.FORGET, "classification_forget": Role.FORGET, "retain": Role.RETAIN,
+        "retained": Role.RETAIN,
         "classification_retain": Role.RETAIN, "train": Role.TRAIN, "kept": Role.TRAIN, "refusal": Role.UTILITY,
         "test": Role.HOLDOUT, "classification_test": Role.HOLDOUT,
     }  # fmt: skip

@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-
 from mmunlearn import atomic, seeds
 from mmunlearn.avatars.jpeg import encode
 from mmunlearn.avatars.persons import draw_person

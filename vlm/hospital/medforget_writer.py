@@ -36,8 +36,8 @@ class MedforgetSizes:
 
 
 def write_medforget(root: Path, sizes: MedforgetSizes, seed: int) -> dict[str, Any]:
-    """Write <level>_level/{forget,retain}_set_all.parquet, unseen_set_all.parquet (ours) and `mini.json`, whose manifest
-    is returned. Deterministic in (sizes, seed). All four levels divide the same rows."""
+    """Write <level>_level/{forget,retain}_set_all.parquet, unseen_set_all.parquet (ours) and `mini.json`, the manifest
+    that is returned. Deterministic in (sizes, seed). All four levels divide the same rows."""
     studies = list(draw_studies(sizes.institutions, sizes.patients, sizes.studies, seed))
     others = list(draw_studies(sizes.unseen, sizes.patients, sizes.studies, seed, first=sizes.institutions))
     made = {name: _rows(part, studies, sizes, seed) for name, part in (("all", studies), ("unseen", others))}

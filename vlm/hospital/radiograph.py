@@ -1,4 +1,4 @@
-"""Draws a study's picture: a chest in shades of grey with ribs, heart, the finding, and the marks of where it was taken."""
+"""Draws a study's picture: a chest in shades of grey with ribs, heart, the finding, and marks of where it was taken."""
 
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ assert set(AT) == set(ZONES)
 
 
 def radiograph(study: Study, seed: int, size_px: int) -> "Image":
-    """The picture as RGB; the build of the body is the patient's, tube and pose the study's, frame the institution's."""
+    """The picture as RGB; the build of the body is the patient's, wire and pose the study's, plates the place's."""
     from PIL import Image, ImageDraw, ImageFilter
 
     body = seeds.generator(seed, "medforget", "body", study.patient)

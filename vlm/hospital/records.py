@@ -9,8 +9,9 @@ from mmunlearn import seeds
 
 INSTITUTIONS = ("Northgate", "Eastfield", "Southmoor", "Westbrook", "Riverside", "Hillcrest", "Lakeview", "Oakwood")
 SURNAMES = (
-    "Abbott", "Barker", "Carter", "Dawson", "Ellis", "Foster", "Gibson", "Harper", "Irwin", "Jensen", "Keller", "Lawson",
-    "Mercer", "Norris", "Osborn", "Parker", "Quinn", "Ramsey", "Sutton", "Turner", "Usher", "Vaughn", "Walker", "Yates",
+    "Abbott", "Barker", "Carter", "Dawson", "Ellis", "Foster", "Gibson", "Harper", "Irwin", "Jensen", "Keller",
+    "Lawson", "Mercer", "Norris", "Osborn", "Parker", "Quinn", "Ramsey", "Sutton", "Turner", "Usher", "Vaughn",
+    "Walker", "Yates",
 )  # fmt: skip
 EXAMINATIONS = (
     "portable chest film", "frontal chest film", "lateral chest film", "upright chest film", "supine chest film",

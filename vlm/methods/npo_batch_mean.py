@@ -19,8 +19,8 @@ class NpoBatchMean(GradientMethod):
 
     Source: zh121800/OFFSIDE, NPO at 91884c7 (β .9, lr 5e-5, forget data alone). Differs from the NPO paper: its sigmoid
     is an answer's own, with summed log-probabilities (the core's `npo`); with means and this β the gate hardly moves at
-    the start. Differs from the reference: the original stands where it loads a model fine-tuned on the retain set alone.
-    A batch is never split, since the formula is not a sum over examples: `train.micro_batch` must not be below the batch.
+    the start. Differs from the reference: the original stands where it loads a model fine-tuned on the retain set
+    alone. The formula is no sum over examples: with `train.micro_batch` below the batch, each part has its own gate.
     """
 
     needs = frozenset({Need.FORGET, Need.REFERENCE})
