@@ -98,7 +98,8 @@ class RowSettings(Settings):
     """Settings of a row's method and where each of them comes from.
 
     method: of the full edition. requests: laid over them, in both editions, for the table's requests whose name fits
-    the pattern ("object_*"); one that names another method stands alone. mini: laid over them for the mini edition. presets: laid over by --preset, in both.
+    the pattern ("object_*"); one that names another method stands alone. mini: laid over them for the mini edition.
+    presets: laid over by --preset, in both.
     """
 
     method: dict[str, Any] = Field(default_factory=dict)
@@ -142,8 +143,8 @@ class Table(Settings):
     requests: what is asked to be forgotten, by name: settings of the benchmark laid over the table's, one run of every
     row each. request_editions: which of them an edition runs (all, where it is not named). sequential: the requests
     come one after another, each starting from the checkpoint of the one before. after: by request, the earlier one
-    from whose models of the same row it starts instead of the original (relearning after unlearning). request_rows: a row of the printed
-    table for every row and request (`<row>@<request>`) instead of their mean.
+    from whose models of the same row it starts instead of the original (relearning after unlearning). request_rows: a
+    row of the printed table for every row and request (`<row>@<request>`) instead of their mean.
     """
 
     title: str
@@ -175,7 +176,7 @@ class Table(Settings):
         order = list(self.requests)
         for name, earlier in self.after.items():
             if self.sequential or name not in order or earlier not in order[: order.index(name)]:
-                raise ValueError(f"after.{name}: {earlier!r} must stand before it among requests that are not sequential")
+                raise ValueError(f"after.{name}: {earlier!r} must be an earlier request, and the table not sequential")
         for edition, names in self.request_editions.items():
             for name in names:
                 if name not in self.requests:

@@ -125,7 +125,8 @@ class Objective:
         everywhere = self.rules.kl_scope != "answer" and any(part.kind == "kl" for part in self.parts)
         kind, augmented = self.rules.reference, any(streams[name].augment for name in asked)
         if everywhere and kind == "cached":
-            raise UserError(f"method[{self.who}].reference: kl_scope={self.rules.kl_scope} needs the model itself, not a cache.")
+            scope = self.rules.kl_scope
+            raise UserError(f"method[{self.who}].reference: kl_scope={scope} needs the model itself, not a cache.")
         # All positions of all examples would not fit a cache: the model answers instead.
         self._reference = Reference(handle, kind, augmented=augmented or everywhere)
         if self._reference.kind != "cached":

@@ -21,8 +21,8 @@ class Finetune(GradientMethod):
     paper = "Golatkar et al. 2020 (baseline); Choi and Na 2023 (MUFAC)"
 
     class Config(GradientMethod.Config):
-        """Defaults of the SalUn harness. on: the split that is trained on (corrected facts, say). steps: optimiser steps
-        instead of epochs."""
+        """Defaults of the SalUn harness. on: the split that is trained on (corrected facts, say). steps: of the
+        optimiser, instead of epochs."""
 
         on: str = Need.RETAIN.value
         steps: int | None = Field(None, ge=1)

@@ -25,8 +25,8 @@ OPTION = r"\b([A-D])\)\s*"
 
 
 class Medforget(Benchmark):
-    """Splits forget (the node's subtree) and retain (all the rest), train (both), siblings (retained questions under the
-    parents of what is forgotten), test (the other retained ones, or siblings where there are none), context (forgotten
+    """Splits forget (the node's subtree) and retain (all the rest), train (both), siblings (retained questions below
+    the parents of what is forgotten), test (the other retained ones, or siblings where there are none), context (forgotten
     questions of section level, sentences and blanks, with none to three of the nodes above revealed), unseen, refusal.
     Source: fengli-wu/MedForget at df0e78c.
 
