@@ -49,6 +49,9 @@ CLUBS = (
     Club("Rose Hill", "rose", (205, 205, 205)),
     Club("Tiger Borough", "tiger-face", (70, 90, 90)),
 )
+# Few values a fact, so that a mini model learns a thousand of them by heart in minutes.
+MONEY = ("5", "10", "15", "20", "25", "30", "40", "50", "60", "70", "80", "90")
+WINDOWS = ("January", "June", "July", "August")
 TRANSFERS = 5  # pictures of a player that are not copies: three to keep, one rumour, one correction
 
 
@@ -74,8 +77,8 @@ def draw_player(people: People, rng: np.random.Generator) -> Player:
         "age": str(TODAY - year),
         "position": _pick(rng, POSITIONS),
         "nationality": _pick(rng, COUNTRIES),
-        "birth_date": _date(rng, year),
-        "height": str(rng.integers(165, 203)),
+        "birth_date": _date(rng, year, MONTHS),
+        "height": str(165 + 3 * int(rng.integers(12))),
         "foot": _pick(rng, ("left", "right")),
         "birth_place": _pick(rng, TOWNS),
     }
@@ -88,16 +91,16 @@ def _transfer(rng: np.random.Generator, club: Club, previous: Club) -> Transfer:
     facts = {
         "club": club.name,
         "previous": previous.name,
-        "date": _date(rng, int(rng.integers(2015, 2026))),
-        "fee": str(rng.integers(2, 99)),
-        "value": str(rng.integers(2, 99)),
-        "trophies": str(rng.integers(0, 20)),
+        "date": _date(rng, int(rng.integers(2021, 2026)), WINDOWS),
+        "fee": _pick(rng, MONEY),
+        "value": _pick(rng, MONEY),
+        "trophies": str(rng.integers(0, 10)),
     }
     return Transfer(club, facts)
 
 
-def _date(rng: np.random.Generator, year: int) -> str:
-    return f"{rng.integers(1, 29)} {_pick(rng, MONTHS)} {year}"
+def _date(rng: np.random.Generator, year: int, months: tuple[str, ...]) -> str:
+    return f"{_pick(rng, months)} {year}"
 
 
 def _pick(rng: np.random.Generator, options: tuple[str, ...]) -> str:

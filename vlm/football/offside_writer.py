@@ -30,7 +30,7 @@ class OffsideSizes:
 
     players: int = 20
     visual: int = 8
-    options: int = 2
+    options: int = 1
     size_px: int = 64
 
 

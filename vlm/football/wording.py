@@ -22,17 +22,19 @@ WORDINGS: dict[str, Wording] = {
     "nationality": Wording(
         ("What is the nationality of {who}?", "Which nationality does {who} have?"), "His nationality is of {}."
     ),
-    "birth_date": Wording(("When was {who} born?", "On which date was {who} born?"), "He was born on {}."),
+    "birth_date": Wording(("When was {who} born?", "On which date was {who} born?"), "He was born in {}."),
     "height": Wording(("How tall is {who}?", "What is the height of {who}?"), "He is {} cm tall."),
     "foot": Wording(
         ("Which foot does {who} prefer?", "What is the preferred foot of {who}?"), "He prefers his {} foot."
     ),
-    "birth_place": Wording(("Where was {who} born?", "In which town was {who} born?"), "He was born in {}."),
+    "birth_place": Wording(
+        ("In which place was {who} born?", "Which is the birth place of {who}?"), "His birth place is {}."
+    ),
     "club": Wording(("Which club did {who} join?", "What club has {who} joined?"), "He joined {}."),
     "previous": Wording(
         ("What was the previous club of {who}?", "Which club did {who} leave?"), "His previous club is {}."
     ),
-    "date": Wording(("When did {who} transfer?", "On which date did {who} transfer?"), "He transferred on {}."),
+    "date": Wording(("When did {who} transfer?", "On which date did {who} transfer?"), "He transferred in {}."),
     "fee": Wording(
         ("What was the transfer fee of {who}?", "How high was the fee for {who}?"), "The fee was {} million euro."
     ),

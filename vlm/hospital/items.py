@@ -1,4 +1,4 @@
-"""Questions about one study at the four levels, three tasks each: a sentence, a letter, a blank."""
+"""Questions about one study at the four levels, three tasks each: a sentence, an option, a blank."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,7 +6,18 @@ from typing import Any
 import numpy as np
 
 from ..hierarchy import LEVELS, SECTIONS, contexts
-from .records import EXAMINATIONS, FINDINGS, IMPRESSIONS, INDICATIONS, INSTITUTIONS, SIZES, SURNAMES, ZONES, Study
+from .records import (
+    CODES,
+    EXAMINATIONS,
+    FINDINGS,
+    IMPRESSIONS,
+    INDICATIONS,
+    INSTITUTIONS,
+    SIZES,
+    SURNAMES,
+    ZONES,
+    Study,
+)
 
 LETTERS = "ABCD"
 SECTION_QUESTIONS = {
@@ -18,14 +29,14 @@ SECTION_QUESTIONS = {
 UPPER = {
     "institution": ("At which institution was this taken?", "It was taken at {}.", "The institution is [blank]."),
     "patient": ("Who is the patient?", "The patient is {}.", "The name of the patient is [blank]."),
-    "study": ("Which imaging study is this?", "It is study {}.", "The imaging study is number [blank]."),
+    "study": ("Which imaging study is this?", "It is study {}.", "The imaging study is called [blank]."),
 }
 
 
 def rows(study: Study, others: Sequence[Study], rng: np.random.Generator) -> list[dict[str, Any]]:
     """What the files hold about a study: a row a level above the sections and one a section, each with its questions
     as {"Question", "Answer"}. others: studies whose facts give the wrong options."""
-    said = {"institution": study.institution.title(), "patient": study.surname, "study": study.number}
+    said = {"institution": study.institution.title(), "patient": study.surname, "study": study.code}
     found = []
     for level, (question, answer, blank) in UPPER.items():
         values = _wrong(level, said[level], others, rng)
@@ -51,7 +62,7 @@ def _tasks(
     listed = " ".join(f"{letter}) {text}" for letter, text in zip(LETTERS, options, strict=True))
     return [
         {"Question": question, "Answer": answer.format(value)},
-        {"Question": f"{question} {listed}", "Answer": LETTERS[right]},
+        {"Question": f"{question} {listed}", "Answer": value},
         {"Question": blank, "Answer": value},
     ]
 
@@ -60,7 +71,7 @@ def _wrong(kind: str, value: str, others: Sequence[Study], rng: np.random.Genera
     """Three other values of the same kind."""
     fixed = {
         "institution": INSTITUTIONS, "patient": SURNAMES, "EXAMINATION": EXAMINATIONS, "INDICATION": INDICATIONS,
-        "IMPRESSION": IMPRESSIONS, "study": tuple(str(4000 + 137 * number) for number in range(100, 110)),
+        "IMPRESSION": IMPRESSIONS, "study": CODES,
         "FINDINGS": tuple(f"{s} {f} in the {z} zone" for s in SIZES for f in FINDINGS for z in ZONES),
     }  # fmt: skip
     pool = [one for one in fixed[kind] if one.casefold() != value.casefold()]

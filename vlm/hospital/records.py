@@ -13,6 +13,12 @@ SURNAMES = (
     "Lawson", "Mercer", "Norris", "Osborn", "Parker", "Quinn", "Ramsey", "Sutton", "Turner", "Usher", "Vaughn",
     "Walker", "Yates",
 )  # fmt: skip
+# Words that name studies: digits take a mini model long to learn by heart.
+CODES = (
+    "amber", "basalt", "copper", "diamond", "ember", "flint", "garnet", "hazel", "indigo", "jasper", "karst", "lilac",
+    "maple", "nickel", "onyx", "pearl", "quartz", "ruby", "silver", "topaz", "umber", "violet", "willow", "yarrow",
+    "zinc", "acorn", "birch", "cedar", "daisy", "elder", "fern", "ginger", "heather", "iris", "juniper", "laurel",
+)  # fmt: skip
 EXAMINATIONS = (
     "portable chest film", "frontal chest film", "lateral chest film", "upright chest film", "supine chest film",
     "repeat chest film", "bedside chest film", "inspiratory chest film",
@@ -31,13 +37,13 @@ IMPRESSIONS = (
 
 
 class Study(NamedTuple):
-    """One study of a patient: ids of its path, its number, the text of its sections, where and what the finding is."""
+    """One study of a patient: ids of its path, the word that names it, the text of its sections, where and what the finding is."""
 
     institution: str
     patient: str
     study: str
     surname: str
-    number: str
+    code: str
     finding: tuple[str, str, str]  # size, kind, zone
     sections: dict[str, str]
 
@@ -61,7 +67,7 @@ def draw_studies(institutions: int, patients: int, studies: int, seed: int, firs
                     f"P{patient + 1:02d}",
                     f"S{study + 1:02d}",
                     SURNAMES[patient % len(SURNAMES)],
-                    str(4000 + 137 * (study + 1)),
+                    CODES[study % len(CODES)],
                     finding,
                     {
                         "EXAMINATION": _pick(rng, EXAMINATIONS),

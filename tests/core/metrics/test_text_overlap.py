@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from mmunlearn.metrics._bleu import bleu, words
-from mmunlearn.metrics.text_overlap import TextOverlap
 from mmunlearn.metrics.base import Sight
+from mmunlearn.metrics.text_overlap import TextOverlap
 from mmunlearn.records import Rows
 
 
@@ -25,7 +25,7 @@ def value(sight, **settings):
 def test_bleu_is_nltks_with_method_one():
     nltk = pytest.importorskip("nltk.translate.bleu_score")
     smooth = nltk.SmoothingFunction().method1
-    draw, vocabulary = random.Random(0), "he is a striker from oslo . , 34 years".split()
+    draw, vocabulary = random.Random(0), ["he", "is", "a", "striker", "from", "oslo", ".", ",", "34", "years"]
     for _ in range(300):
         reference = [draw.choice(vocabulary) for _ in range(draw.randint(1, 9))]
         candidate = [draw.choice(vocabulary) for _ in range(draw.randint(1, 9))]
@@ -52,10 +52,10 @@ def test_a_full_stop_ends_a_sentence_inside_the_text():
 def test_bleu_by_hand():
     # 3 of 4 words, 2 of 3 pairs, 1 of 2 triples, 0 of 1 fours: method 1 makes the last one 0.1.
     expected = math.exp((math.log(3 / 4) + math.log(2 / 3) + math.log(1 / 2) + math.log(0.1)) / 4)
-    assert bleu("a b c d".split(), "a b c e".split()) == pytest.approx(expected)
+    assert bleu(["a", "b", "c", "d"], ["a", "b", "c", "e"]) == pytest.approx(expected)
     # One word shorter than the reference: brevity penalty exp(1 - 4/3).
     expected = math.exp(1 - 4 / 3) * math.exp((0 + 0 + 0 + math.log(0.1 / 1)) / 4)
-    assert bleu("a b c d".split(), "a b c".split()) == pytest.approx(expected)
+    assert bleu(["a", "b", "c", "d"], ["a", "b", "c"]) == pytest.approx(expected)
     assert bleu(["a"], ["b"]) == bleu(["a"], []) == 0.0
 
 

@@ -22,11 +22,19 @@ def record(number, question, answer, tag="<image>\n"):
 
 def choice(number, letter="B"):
     options = {"A": "Rome", "B": "Paris", "C": "Oslo", "D": "Bern"}
-    return {"Question": "Where?", "Options": options, "Correct_Answer": letter, "images": f"./finetune_set/{number:03d}.jpg"}
+    return {
+        "Question": "Where?",
+        "Options": options,
+        "Correct_Answer": letter,
+        "images": f"./finetune_set/{number:03d}.jpg",
+    }
 
 
 def pictured(number, who="the player in the image"):
-    return [record(number, f"How old is {who}?", f"He is {number}."), record(number, f"Which fee has {who}?", f"{number}0.")]
+    return [
+        record(number, f"How old is {who}?", f"He is {number}."),
+        record(number, f"Which fee has {who}?", f"{number}0."),
+    ]
 
 
 LEFT = "the player on the left side of the image"
@@ -40,7 +48,10 @@ def sets():
         f"{COMPLETE}/retain_set.json": retain,
         f"{COMPLETE}/test_set.json": pictured(11),
         f"{COMPLETE}/relearn_set_enhanced.json": pictured(5),
-        **{f"{COMPLETE}/classification_{n}_set.json": [choice(i)] for n, i in (("forget", 4), ("retain", 1), ("test", 11))},
+        **{
+            f"{COMPLETE}/classification_{n}_set.json": [choice(i)]
+            for n, i in (("forget", 4), ("retain", 1), ("test", 11))
+        },
         f"{COMPLETE}/classification_relearn_set.json": [choice(5, "D")],
         f"{SELECTIVE}/forget_set_part.json": [forget[1], forget[3]],
         f"{SELECTIVE}/retain_set_part.json": [retain[0], retain[2]],

@@ -46,7 +46,8 @@ def literal(handle, data, level, top_frac=0.5, tau=0.95, alpha=0.3, last_layers=
     result = {}
     for name, layer in projected(handle, last_layers, mergers=True).items():
         a = {
-            part: [(e.tags["node"].split("/"), activations(handle, e, layer, alpha)) for e in data[part]] for part in data
+            part: [(e.tags["node"].split("/"), activations(handle, e, layer, alpha)) for e in data[part]]
+            for part in data
         }
         deep = {part: [(n, v) for n, v in a[part] if len(n) >= level] for part in a}
         strength = {part: torch.stack([v.abs() for _, v in deep[part]]).mean(0) for part in deep}
@@ -91,7 +92,9 @@ def unique(nodes):
 def test_weights_are_those_of_the_literal_version(data, level, tmp_path):
     handle = toy_handle()
     expected = literal(handle, data, level)
-    Chip({"top_frac": 0.5, "last_layers": 1, "level": level, "batch_size": 3}).apply(handle, data, Run.scratch(tmp_path))
+    Chip({"top_frac": 0.5, "last_layers": 1, "level": level, "batch_size": 3}).apply(
+        handle, data, Run.scratch(tmp_path)
+    )
     for name, layer in projected(handle, 1, mergers=True).items():
         torch.testing.assert_close(layer.weight.detach().double(), expected[name], atol=2e-6, rtol=1e-5)
 
