@@ -26,9 +26,9 @@ OPTION = r"\b([A-D])\)\s*"
 
 class Medforget(Benchmark):
     """Splits forget (the node's subtree) and retain (all the rest), train (both), siblings (retained questions below
-    the parents of what is forgotten), test (the other retained ones, or siblings where there are none), context (forgotten
-    questions of section level, sentences and blanks, with none to three of the nodes above revealed), unseen, refusal.
-    Source: fengli-wu/MedForget at df0e78c.
+    the parents of what is forgotten), test (the other retained ones, or siblings where there are none), context
+    (forgotten questions of section level, sentences and blanks, with none to three nodes above revealed), unseen,
+    refusal. Source: fengli-wu/MedForget at df0e78c.
 
     Tags: node (path), level, task, context, keywords by rule (answer_words), options of multiple choice. unseen:
     `unseen_set_all.parquet` of the mini edition; real data has none, so forget questions with another one's answer.

@@ -37,7 +37,7 @@ IMPRESSIONS = (
 
 
 class Study(NamedTuple):
-    """One study of a patient: ids of its path, the word that names it, the text of its sections, where and what the finding is."""
+    """One study of a patient: ids of its path, the word that names it, the finding, the text of its sections."""
 
     institution: str
     patient: str

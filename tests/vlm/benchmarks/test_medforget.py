@@ -37,7 +37,10 @@ def row(path, level="section", section="FINDINGS", questions=None):
 def world():
     return {
         "forget": [row("i1/p1/s1"), row("i1/p1/s1", "study", ""), row("i1/p1/s1", section="IMPRESSION")],
-        "retain": [row("i1/p1/s1", "patient", ""), row("i1/p1/s2"), row("i1/p2/s3"), row("i2/p3/s4"), row("i2/p3/s4", "study", "")],
+        "retain": [
+            row("i1/p1/s1", "patient", ""), row("i1/p1/s2"), row("i1/p2/s3"), row("i2/p3/s4"),
+            row("i2/p3/s4", "study", ""),
+        ],
     }  # fmt: skip
 
 
@@ -45,11 +48,12 @@ def write(root, parts, level="study"):
     for part, rows in parts.items():
         path = root / f"{level}_level" / f"{part}_set_all.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
-        cells = [
-            {k: json.dumps(v) if k in ("metadata", "hierarchy_metadata") and not isinstance(v, str) else v for k, v in r.items()}
-            for r in rows
-        ]  # fmt: skip
+        cells = [{name: encoded(name, value) for name, value in one.items()} for one in rows]
         parquet.write_table(pyarrow.Table.from_pylist(cells), path)
+
+
+def encoded(name, value):
+    return json.dumps(value) if name.endswith("metadata") and not isinstance(value, str) else value
 
 
 def read(root, **settings):

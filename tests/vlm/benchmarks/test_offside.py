@@ -161,6 +161,7 @@ def _turns(turns):
     return lambda c: c[FORGET][0].update(messages=turns)
 
 
+ANSWER = {"role": "assistant", "content": "y"}
 FAULTS = {
     "no list": (lambda c: c.update({FORGET: {"a": 1}}), "forget_set.json: must be a JSON list"),
     "empty list": (lambda c: c.update({FORGET: []}), "at least one record"),
@@ -171,9 +172,9 @@ FAULTS = {
     "blank answer": (
         _turns([{"role": "user", "content": "x"}, {"role": "assistant", "content": " "}]), "messages[1].content must be"
     ),
-    "content missing": (_turns([{"role": "user", "text": "x"}, {"role": "assistant", "content": "y"}]), "content is missing"),
+    "content missing": (_turns([{"role": "user", "text": "x"}, ANSWER]), "content is missing"),
     "tag alone": (
-        _turns([{"role": "user", "content": "<image>\n"}, {"role": "assistant", "content": "y"}]), "nothing beside <image>"
+        _turns([{"role": "user", "content": "<image>\n"}, ANSWER]), "nothing beside <image>"
     ),
     "images a list": (lambda c: c[FORGET][0].update(images=["a.jpg"]), "images is a list"),
     "images missing": (lambda c: c[FORGET][0].pop("images"), "images is missing"),
@@ -186,7 +187,8 @@ FAULTS = {
     "letter unknown": (lambda c: c[CHOICES][0].update(Correct_Answer="E"), "Correct_Answer must be A, B, C or D"),
     "question missing": (lambda c: c[CHOICES][0].pop("Question"), "Question is missing"),
     "correction trained on": (
-        lambda c: c[f"{COMPLETE}/relearn_set_enhanced.json"].append(pictured(1)[0]), "picture 001 is in finetune_set and"
+        lambda c: c[f"{COMPLETE}/relearn_set_enhanced.json"].append(pictured(1)[0]),
+        "picture 001 is in finetune_set and",
     ),
 }  # fmt: skip
 

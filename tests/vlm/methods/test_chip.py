@@ -55,9 +55,6 @@ def literal(handle, data, level, top_frac=0.5, tau=0.95, alpha=0.3, last_layers=
         count = max(1, round(top_frac * len(score)))
         chosen = sorted(sorted(range(len(score)), key=lambda i: -score[i].item())[:count])
 
-        def mean(part, node):
-            return torch.stack([v for n, v in deep[part] if n[: len(node)] == node]).mean(0)
-
         directions = []
         for target in unique(n[:level] for n, _ in deep["forget"]):
             children = unique(n[: level + 1] for n, _ in deep["forget"] if len(n) > level and n[:level] == target)
@@ -66,7 +63,7 @@ def literal(handle, data, level, top_frac=0.5, tau=0.95, alpha=0.3, last_layers=
             near = [n for n in everyone if n[: level - 1] == target[:-1]] or everyone
             group = [v for n, v in deep["retain"] if any(n[:depth] == one for one in near)]
             for node in children or [target]:
-                difference = (mean("forget", node) - torch.stack(group).mean(0))[chosen]
+                difference = (below(deep["forget"], node) - torch.stack(group).mean(0))[chosen]
                 if difference.norm() > 1e-8:
                     directions.append(difference / difference.norm())
         _, s, vt = torch.linalg.svd(torch.stack(directions), full_matrices=False)
@@ -78,6 +75,10 @@ def literal(handle, data, level, top_frac=0.5, tau=0.95, alpha=0.3, last_layers=
         weight[chosen] = (torch.eye(len(chosen), dtype=torch.float64) - q @ q.T) @ weight[chosen]
         result[name] = weight
     return result
+
+
+def below(found, node):
+    return torch.stack([v for n, v in found if n[: len(node)] == node]).mean(0)
 
 
 def unique(nodes):

@@ -214,7 +214,7 @@ def test_kl_scope_sum_is_the_sum_over_every_position_divided_by_the_examples(tas
     with torch.no_grad():
         for parameter in handle.module.parameters():
             parameter.add_(0.01 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
-    batches = {"forget": handle.collate(data["forget"].examples[:4]), "retain": handle.collate(data["retain"].examples[:4])}
+    batches = {name: handle.collate(data[name].examples[:4]) for name in ("forget", "retain")}
     term = objective.terms(handle, batches, None)["kl_retain"]
     now, _ = handle.score_everywhere(batches["retain"])
     before, _ = objective._reference.ask("score_everywhere", batches["retain"])
