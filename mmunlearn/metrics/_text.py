@@ -53,6 +53,19 @@ def mean_of(values: np.ndarray, unscored: int = 0) -> Value:
     return Value(float(known.mean()), n, stderr, unscored)
 
 
+def best_of(values: np.ndarray, rows: Rows, tag: str) -> np.ndarray:
+    """The highest value of each group of rows that share the tag's value, groups in order; `values` where no tag is
+    named. NaN where a group has no known value or the rows have not the tag."""
+    if not tag:
+        return values
+    if f"tag.{tag}" not in rows:
+        return np.full(len(values), np.nan)
+    groups: dict[str, float] = {}
+    for value, group in zip(values, rows[f"tag.{tag}"], strict=True):
+        groups[str(group)] = float(np.fmax(groups.get(str(group), np.nan), value))
+    return np.asarray(list(groups.values()))
+
+
 def choice_columns(divide_by: DivideBy) -> tuple[str, ...]:
     """The columns that `choice_losses` reads."""
     columns = ("choices_nll", "choices_count")

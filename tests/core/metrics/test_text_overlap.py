@@ -87,3 +87,14 @@ def test_where_takes_rows_with_the_tag():
     assert value(sight, where={"rumour": "textual"}).value == 0.0
     assert value(sight, where={"rumour": "visual"}).n == 1
     assert value(sight, where={"colour": "red"}).n == 0
+
+
+def test_the_best_wording_of_a_question_counts():
+    from mmunlearn.metrics.keyword_recall import KeywordRecall
+
+    columns = {
+        "text": np.array(["Oslo", "no", "no", "no"], object), "tag.keywords": np.array(["Oslo"] * 4, object),
+        "tag.goal": np.array(["a", "a", "b", "b"], object),
+    }  # fmt: skip
+    sight = Sight(Rows(tuple("1234"), columns))
+    assert [0.25, 0.5] == [KeywordRecall(s).reduce(sight).value for s in ({}, {"best_by": "goal"})]
