@@ -48,7 +48,7 @@ class Medforget(Benchmark):
         "institutions": 2, "patients": 2, "studies": 1, "unseen": 1, "forget_institution": 1, "forget_patient": 1,
         "forget_study": 1, "forget_section": 2, "size_px": 32,
     }  # fmt: skip
-    tiny_model = {"architecture": TINY}
+    tiny_model = {"architecture": TINY, "pretrained_tower": False}
 
     def splits(self, root: Path, edition: Edition) -> Mapping[str, Split]:
         """Examples in file order; ids are "medforget/<ID>/<number>"."""
