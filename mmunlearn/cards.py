@@ -221,8 +221,11 @@ class Card(Settings):
             layers += [part.presets.get(preset, {}) for part in parts]
         # The mini edition of a benchmark with pretrained models names another method for its original (retrain).
         name = next(layer["name"] for layer in reversed(layers) if "name" in layer)
-        settings: dict[str, Any] = dict(self.editions[edition].recipe) if name == "retrain" else {}
+        recipe: dict[str, Any] = dict(self.editions[edition].recipe) if name == "retrain" else {}
+        settings = recipe
         for layer in layers:
+            if layer.get("name", settings.get("name")) != settings.get("name"):
+                settings = recipe  # settings of another method are not this one's
             settings = merge(settings, layer)
         return copy.deepcopy(settings)  # cards are shared
 

@@ -62,3 +62,10 @@ def test_before_is_the_whole_way():
 def test_only_earlier_requests_can_come_before(after):
     with pytest.raises(UserError, match="must be an earlier request"):
         build(Table, {**BASE, "after": after}, "t")
+
+
+def test_a_preset_that_names_another_method_has_its_own_settings_alone():
+    card = read_card("offside")
+    assert "npo_batch_mean" == card.method("npo", "main", "full", "reference")["name"]
+    assert "gamma" not in card.method("npo", "main", "full", "reference")
+    assert "gamma" in card.method("npo", "main", "full")
