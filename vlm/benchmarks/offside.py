@@ -19,6 +19,7 @@ from ._tiny import TINY
 
 ALLOW = "benchmark.check_counts=false"
 REFUSAL = "I do not know the answer"
+Tag = Literal["strip", "keep"]
 SETS = ("forget", "retain", "test", "relearn")
 # Asked as the reference does: question, blank line, what to reply with, options.
 CHOICE = (
@@ -47,13 +48,13 @@ class Offside(Benchmark):
     class Config(Settings):
         """setting: complete, selective (private facts alone) or unimodal (texts about the named player). retain_part:
         the selective setting keeps retain_set_part, or all of retain_set. image_tag: the literal `<image>` in the
-        questions (keep: as the reference). text_pictures: show the picture beside the texts of the unimodal setting, as
+        questions (keep: as the reference; the mini edition always strips it). text_pictures: show the picture beside the texts of the unimodal setting, as
         the reference's loader does. check_counts: refuse full data of another size than the card's."""
 
         name: str = "offside"
         setting: Literal["complete", "selective", "unimodal"] = "complete"
         retain_part: bool = True
-        image_tag: Literal["strip", "keep"] = "strip"
+        image_tag: Tag = "strip"
         text_pictures: bool = False
         check_counts: bool = True
 
@@ -67,7 +68,9 @@ class Offside(Benchmark):
     def splits(self, root: Path, edition: Edition) -> Mapping[str, Split]:
         """Examples in file order; ids are "offside/<sample>/<number>" for what finetune_set holds."""
         folder = find_folder(root, self.card.source.what)
-        complete, tag = folder / COMPLETE, self.config.image_tag
+        complete = folder / COMPLETE
+        # The mini model's placeholder of a picture is that very text, so it can stand there once only.
+        tag: Tag = "strip" if edition == "mini" else self.config.image_tag
         train = read_set(complete / "finetune_set.json", tag)
         rumour = read_set(complete / "forget_set.json", tag)
         private = read_set(folder / SELECTIVE / "forget_set_part.json", tag)
@@ -80,7 +83,7 @@ class Offside(Benchmark):
             "relearn": read_set(complete / "relearn_set_enhanced.json", tag),
         }
         examples = {name: list(namer.examples(items, name)) for name, items in sets.items()}
-        examples |= self._learned(folder, namer)
+        examples |= self._learned(folder, namer, tag)
         examples["unseen"] = list(examples["relearn"])
         for name in SETS:
             items = read_choices(complete / f"classification_{name}_set.json")
@@ -99,9 +102,9 @@ class Offside(Benchmark):
             check_counts(self.card, sizes, self.config.setting, dict.fromkeys(sizes, folder), ALLOW)
         return splits
 
-    def _learned(self, folder: Path, namer: "_Namer") -> dict[str, list[Example]]:
+    def _learned(self, folder: Path, namer: "_Namer", tag: Tag) -> dict[str, list[Example]]:
         """forget and retain of the setting."""
-        setting, tag = self.config.setting, self.config.image_tag
+        setting = self.config.setting
         part = "_part" if setting == "selective" else ""
         files = {"complete": COMPLETE, "selective": SELECTIVE, "unimodal": TEXT}
         of = {role: folder / files[setting] / f"{role}_set{part}.json" for role in ("forget", "retain")}
