@@ -48,8 +48,9 @@ class Offside(Benchmark):
     class Config(Settings):
         """setting: complete, selective (private facts alone) or unimodal (texts about the named player). retain_part:
         the selective setting keeps retain_set_part, or all of retain_set. image_tag: the literal `<image>` in the
-        questions (keep: as the reference; the mini edition always strips it). text_pictures: show the picture beside the texts of the unimodal setting, as
-        the reference's loader does. check_counts: refuse full data of another size than the card's."""
+        questions (keep: as the reference; the mini edition always strips it). text_pictures: show the picture beside
+        the texts of the unimodal setting, as the reference's loader does. check_counts: refuse full data of another
+        size than the card's."""
 
         name: str = "offside"
         setting: Literal["complete", "selective", "unimodal"] = "complete"

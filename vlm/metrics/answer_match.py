@@ -17,6 +17,11 @@ class AnswerMatch(Metric):
 
     Source: ours, beside MedForget's own accuracy (ROUGE-L of exactly 1: `{name: rouge_l, part: f1, exact: true}`), in
     which "A" and "A) normal" differ.
+
+    >>> from mmunlearn.records import Rows
+    >>> columns = {"text": np.array(["It is a Cyst."], object), "target": np.array(["cyst"], object)}
+    >>> AnswerMatch().reduce(Sight(Rows(("1",), columns))).value
+    1.0
     """
 
     class Config(Settings):

@@ -16,6 +16,11 @@ class WeightedTotal(Metric):
 
     Source: fengli-wu/MedForget eval.py at df0e78c. Differs from the reference: a row that the judge left unscored is
     left out; `failed: zero` counts its verdict as 0, as released (where the mean factuality leaves it out).
+
+    >>> from mmunlearn.records import Rows
+    >>> columns = {"text": np.array(["a cyst"], object), "target": np.array(["a cyst"], object)}
+    >>> round(WeightedTotal().reduce(Sight(Rows(("1",), {**columns, "value": np.array([8.0])}))).value, 2)
+    0.85
     """
 
     class Config(Settings):
