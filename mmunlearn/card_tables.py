@@ -100,7 +100,8 @@ class RowSettings(Settings):
     """Settings of a row's method and where each of them comes from.
 
     method: of the full edition. requests: laid over them, in both editions, for the table's requests whose name fits
-    the pattern ("object_*"). mini: laid over them for the mini edition. presets: laid over by --preset, in both.
+    the pattern ("object_*"); one that names another method stands alone. mini: laid over them for the mini edition.
+    presets: laid over by --preset, in both.
     """
 
     method: dict[str, Any] = Field(default_factory=dict)
@@ -144,8 +145,9 @@ class Table(Settings):
     requests: what is asked to be forgotten, by name: settings of the benchmark laid over the table's, one run of every
     row each. request_editions: which of them an edition runs (all, where it is not named). row_requests: by edition
     and row, the requests for which a costly row runs unless it is asked for by its name. sequential: the requests
-    come one after another, each starting from the checkpoint of the one before. request_rows: a row of the printed
-    table for every row and request (`<row>@<request>`) instead of their mean.
+    come one after another, each starting from the checkpoint of the one before. after: by request, the earlier one
+    from whose models of the same row it starts instead of the original (relearning after unlearning). request_rows: a
+    row of the printed table for every row and request (`<row>@<request>`) instead of their mean.
     """
 
     title: str
@@ -161,6 +163,7 @@ class Table(Settings):
     request_editions: dict[Edition, tuple[str, ...]] = Field(default_factory=dict)
     row_requests: dict[Edition, dict[str, tuple[str, ...]]] = Field(default_factory=dict)
     sequential: bool = False
+    after: dict[str, str] = Field(default_factory=dict)
     request_rows: bool = False
     notes: tuple[str, ...] = ()
 
@@ -174,6 +177,10 @@ class Table(Settings):
                 raise ValueError(f"request {name!r} becomes part of a folder's name: letters, digits and . _ + - only")
             if not settings or "name" in settings:
                 raise ValueError(f"request {name!r} holds settings of the benchmark other than its name")
+        order = list(self.requests)
+        for name, earlier in self.after.items():
+            if self.sequential or name not in order or earlier not in order[: order.index(name)]:
+                raise ValueError(f"after.{name}: {earlier!r} must be an earlier request, and the table not sequential")
         for edition, names in self.request_editions.items():
             for name in names:
                 if name not in self.requests:
@@ -188,6 +195,11 @@ class Table(Settings):
         """Names of the requests that an edition runs, in the order of the card."""
         chosen = self.request_editions.get(edition, tuple(self.requests))
         return tuple(name for name in self.requests if name in chosen)
+
+    def before(self, request: str) -> tuple[str, ...]:
+        """The requests that the models of a request have been through by `after`, in order."""
+        earlier = self.after.get(request)
+        return () if earlier is None else (*self.before(earlier), earlier)
 
     def names(self) -> tuple[str, ...]:
         """Names of the rows that the printed table may have: those of `request_rows` too."""

@@ -220,16 +220,26 @@ class Card(Settings):
         layers = [entry.method]
         if edition == "full":
             layers += [part.method for part in parts[1:]]
-        for part in parts:
-            layers += [over for pattern, over in part.requests.items() if fnmatchcase(request or "", pattern)]
+        asked = [
+            over for part in parts for pattern, over in part.requests.items() if fnmatchcase(request or "", pattern)
+        ]
+        other = next(
+            (over for over in reversed(asked) if over.get("name", entry.method["name"]) != entry.method["name"]), None
+        )
+        if other is not None:
+            return copy.deepcopy(other)  # another method than the row's: none of the row's settings are its own
+        layers += asked
         if edition == "mini":
             layers += [part.mini for part in parts]
         if preset is not None:
             layers += [part.presets.get(preset, {}) for part in parts]
         # The mini edition of a benchmark with pretrained models names another method for its original (retrain).
         name = next(layer["name"] for layer in reversed(layers) if "name" in layer)
-        settings: dict[str, Any] = dict(self.editions[edition].recipe) if name == "retrain" else {}
+        recipe: dict[str, Any] = dict(self.editions[edition].recipe) if name == "retrain" else {}
+        settings = recipe
         for layer in layers:
+            if layer.get("name", settings.get("name")) != settings.get("name"):
+                settings = recipe  # settings of another method are not this one's
             settings = merge(settings, layer)
         return copy.deepcopy(settings)  # cards are shared
 

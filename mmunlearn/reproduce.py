@@ -85,7 +85,8 @@ def chosen_requests(card: Card, table: str, edition: Edition, requests: Sequence
             raise UserError(f"--requests: table {table!r} of {card.name} has no requests. Leave the option out.")
         if request not in listed:
             raise UserError(f"--requests: table {table!r} has no request {request!r}. {near_miss(request, listed)}")
-    return tuple(request for request in listed if not requests or request in requests)
+    before = {earlier for request in requests for earlier in card.tables[table].before(request)}
+    return tuple(request for request in listed if not requests or request in requests or request in before)
 
 
 def points(card: Card, plan: Plan) -> list[Point]:
@@ -95,12 +96,17 @@ def points(card: Card, plan: Plan) -> list[Point]:
     rows = [row for row in chosen_rows(card, table, plan.rows) if plan.edition in card.rows[row].editions]
     found = [Point("original", seed) for seed in range(plan.seeds)] if requests and "original" in rows else []
     for row in sorted(rows, key=lambda row: row not in ALWAYS):  # stable: the table's order otherwise
-        chained = card.tables[table].sequential and not _from_scratch(card, row)
-        few = None if row in plan.rows else card.tables[table].row_requests.get(plan.edition, {}).get(row)
+        entry = card.tables[table]
+        few = None if row in plan.rows else entry.row_requests.get(plan.edition, {}).get(row)
         for number, request in enumerate(requests or (None,)):
             if few is not None and request not in few:
                 continue
-            earlier = tuple(requests[:number]) if chained else ()
+            earlier = entry.before(request) if request else ()
+            if entry.sequential:
+                earlier = tuple(requests[:number])
+            # A request may ask something else of the row's models than its method (relearning of the retrained one).
+            if row == "original" or card.method(row, table, plan.edition, plan.preset, request)["name"] == "retrain":
+                earlier = ()
             found += [Point(row, seed, request, earlier) for seed in range(plan.seeds)]
     return found
 

@@ -1,1 +1,1 @@
-"""Attacks on vision-language models; one file each, named like the attack."""
+"""Attacks on vision-language models: can what was forgotten be got out again, and with how much effort?"""
