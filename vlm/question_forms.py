@@ -60,6 +60,13 @@ def read_form(question: str) -> Form | None:
     return None
 
 
+def opening(question: str) -> str:
+    """The start of an answer to the question, without the answer."""
+    form = read_form(question)
+    statement = form.statement if form is not None and form.statement else "The answer is"
+    return statement[:1].lower() + statement[1:]
+
+
 def _property(text: str, aux: str, wh: str = "what") -> Form | None:
     """"the job of this person"."""
     found = _OF.match(text)
