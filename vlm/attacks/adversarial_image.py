@@ -32,7 +32,7 @@ class AdversarialImage(InputAttack):
 
     access = Access.GRADIENTS
     suite = "vqa"
-    toy = {"steps": 4, "every": 2, "candidates": 2}
+    toy = {"aim": "opening", "steps": 4, "every": 2, "candidates": 2}
     paper = "Madry et al., 'Towards Deep Learning Models Resistant to Adversarial Attacks', ICLR 2018 (PGD)"
     known_failures = {"aim=gold": "any model can be made to say the answer that the attack was given"}
 

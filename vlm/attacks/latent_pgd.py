@@ -34,7 +34,7 @@ class LatentPgd(AnswerAttack):
 
     access = Access.WEIGHTS
     suite = "vqa"
-    toy = {"steps": 4, "every": 2, "candidates": 2, "max_new_tokens": 4}
+    toy = {"aim": "opening", "steps": 4, "every": 2, "candidates": 2, "max_new_tokens": 4}
     paper = "Che et al., 'Model Tampering Attacks Enable More Rigorous Evaluations of LLM Capabilities', 2502.05209"
     known_failures = {"aim=gold": "any model can be made to say the answer that the attack was given"}
 

@@ -32,7 +32,7 @@ class SoftPrompt(AnswerAttack):
 
     access = Access.GRADIENTS
     suite = "vqa"
-    toy = {"steps": 4, "every": 2, "candidates": 2, "tokens": 2, "max_new_tokens": 4}
+    toy = {"aim": "opening", "steps": 4, "every": 2, "candidates": 2, "tokens": 2, "max_new_tokens": 4}
     paper = "Lester et al., 'The Power of Scale for Parameter-Efficient Prompt Tuning', EMNLP 2021, as an attack"
     known_failures = {"aim=gold": "any model can be made to say the answer that the attack was given"}
 
