@@ -53,9 +53,7 @@ def test_descent_against_a_loop():
     lessons = GOALS[:6]
     order = np.random.default_rng(3).permutation(6)
 
-    kept = learn(
-        meter(), Distance(), lessons, LearnSettings(steps=5, every=2, lessons=4), np.random.default_rng(3)
-    )
+    kept = learn(meter(), Distance(), lessons, LearnSettings(steps=5, every=2, lessons=4), np.random.default_rng(3))
 
     value, at, expected = 0.0, 0, []
     for step in range(1, 6):

@@ -8,12 +8,14 @@ import torch
 from mmunlearn.vlm.asking import stored
 from mmunlearn.vlm.decoder_layers import activations_seen, question_span
 from mmunlearn.vlm.perturbations import FreeEmbeddings, Pixels, Push, _levels
-from mmunlearn.vlm.toy import toy_handle, toy_splits
+from mmunlearn.vlm.toy import ARCHITECTURE, toy_handle, toy_splits
 
 from mmunlearn.attacks.base import Access, Metered
 from mmunlearn.handle import Decoding
 
 HANDLE = toy_handle()
+# Newly initialised weights this large say different things to different inputs.
+LIVELY = toy_handle(architecture={**ARCHITECTURE, "text": {**ARCHITECTURE["text"], "initializer_range": 0.5}})
 SPLITS = toy_splits()
 SEEN = [replace(goal, choices=()) for goal in SPLITS["forget"].examples[:3]]
 BARE = replace(SPLITS["retain"].examples[3], choices=())  # without a picture
@@ -30,7 +32,7 @@ def draw():
 
 def plain_nll(example):
     scored = HANDLE.score(HANDLE.collate([example]))
-    return float(scored.nll / scored.count)
+    return float((scored.nll / scored.count).detach())
 
 
 def test_the_question_is_found_in_the_prompt():
@@ -138,11 +140,31 @@ def test_nothing_changed_says_what_the_plain_question_says_whatever_the_company(
 def test_answers_under_a_change_do_not_depend_on_the_company():
     kind = FreeEmbeddings(2, "before", "adam", 0.1)
     value = torch.randn(2, 48, generator=torch.Generator().manual_seed(2))
+    lively = Metered(LIVELY, Access.WEIGHTS)
 
-    together = kind.said(meter(), [*SEEN, BARE], value, HOW)
+    together = kind.said(lively, [*SEEN, BARE], value, HOW)
 
-    assert together == [kind.said(meter(), [goal], value, HOW)[0] for goal in (*SEEN, BARE)]
-    assert together != kind.said(meter(), [*SEEN, BARE], -10 * value, HOW), "the embeddings do nothing"
+    assert together == [kind.said(lively, [goal], value, HOW)[0] for goal in (*SEEN, BARE)]
+    assert together != kind.said(lively, [*SEEN, BARE], -10 * value, HOW), "the embeddings do nothing"
+
+
+def test_generation_behind_free_embeddings_against_a_greedy_loop():
+    kind = FreeEmbeddings(2, "behind", "adam", 0.1)
+    value = torch.randn(2, 48, generator=torch.Generator().manual_seed(3))
+
+    (said,) = kind.said(Metered(LIVELY, Access.WEIGHTS), [BARE], value, HOW)
+
+    ids, table = LIVELY.prompt_ids(BARE), LIVELY.model.get_input_embeddings()
+    at = question_span(LIVELY, BARE)[1]
+    joined, made = torch.cat([table(torch.tensor(ids[:at])), value, table(torch.tensor(ids[at:]))]), []
+    for _ in range(4):
+        states = LIVELY.model.model.language_model(inputs_embeds=joined[None]).last_hidden_state[0, -1]
+        made.append(int(LIVELY.model.get_output_embeddings()(states).argmax()))
+        if made[-1] in LIVELY.end_ids():
+            made.pop()
+            break
+        joined = torch.cat([joined, table(torch.tensor(made[-1:]))])
+    assert LIVELY.tokenizer.decode(made, skip_special_tokens=True).strip() == said
 
 
 def test_hooks_are_gone_afterwards():
