@@ -140,7 +140,8 @@ class Table(Settings):
     with the retrained model.
 
     requests: what is asked to be forgotten, by name: settings of the benchmark laid over the table's, one run of every
-    row each. request_editions: which of them an edition runs (all, where it is not named). sequential: the requests
+    row each. request_editions: which of them an edition runs (all, where it is not named). row_requests: by edition
+    and row, the requests for which a costly row runs unless it is asked for by its name. sequential: the requests
     come one after another, each starting from the checkpoint of the one before. request_rows: a row of the printed
     table for every row and request (`<row>@<request>`) instead of their mean.
     """
@@ -156,6 +157,7 @@ class Table(Settings):
     compare: tuple[str, ...] = ()
     requests: dict[str, dict[str, Any]] = Field(default_factory=dict)
     request_editions: dict[Edition, tuple[str, ...]] = Field(default_factory=dict)
+    row_requests: dict[Edition, dict[str, tuple[str, ...]]] = Field(default_factory=dict)
     sequential: bool = False
     request_rows: bool = False
     notes: tuple[str, ...] = ()
@@ -174,6 +176,10 @@ class Table(Settings):
             for name in names:
                 if name not in self.requests:
                     raise ValueError(f"request_editions.{edition}: {name!r} is not among the requests")
+        for edition, rows in self.row_requests.items():
+            for row, names in rows.items():
+                if row not in self.rows or row == "original" or set(names) - set(self.requests):
+                    raise ValueError(f"row_requests.{edition}.{row}: only other rows and requests of the table")
         return self
 
     def requests_of(self, edition: Edition) -> tuple[str, ...]:
