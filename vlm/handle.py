@@ -81,8 +81,17 @@ class VlmHandle(Handle):
 
         Pictures have no training views: `view` is kept and changes nothing.
         """
-        drawn = [self.tokens(example) for example in examples]
-        pictures = [self.picture(example) for example in examples]
+        return self.collated(examples, [self.tokens(example) for example in examples], view)
+
+    def collated(
+        self,
+        examples: Sequence[Example],
+        drawn: Sequence[Drawn],
+        view: View | None = None,
+        pictures: Sequence[Picture | None] | None = None,
+    ) -> Batch:
+        """As `collate`, for the caller's token ids and prepared pictures; pictures with a graph pass the tower."""
+        pictures = pictures if pictures is not None else [self.picture(example) for example in examples]
         tensors = self.padded([ids for ids, _ in drawn], left=False)
         labels = torch.full_like(tensors["input_ids"], IGNORED)
         for row, (ids, start) in enumerate(drawn):
@@ -369,7 +378,8 @@ class VlmHandle(Handle):
             made["edit"] = edits.rows(examples)
         if not self.family.mixed:
             made["pictured"] = torch.tensor([picture is not None for picture in pictures])
-        if self._keeps_features() and self.family.pixels in made:
+        pixels = made.get(self.family.pixels)
+        if pixels is not None and not pixels.requires_grad and self._keeps_features():
             present = [(e.image.digest, p) for e, p in zip(examples, pictures, strict=True) if e.image and p]
             kept = self.cache.get(self.model, [digest for digest, _ in present], [p for _, p in present])
             made["features"] = self.family.stand_in(kept)

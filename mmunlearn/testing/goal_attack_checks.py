@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmunlearn.attacks.base import Metered
-from mmunlearn.attacks.base_goals import GoalAttack, InputAttack, Outcome, ReadoutAttack
+from mmunlearn.attacks.base_goals import GoalAttack, Outcome, ReadoutAttack
 from mmunlearn.data import Split
 from mmunlearn.handle import weights_digest
 from mmunlearn.judges.base import Item, Judge, Verdict
@@ -45,13 +45,13 @@ def _found(outcome: Outcome) -> list[Any]:
     return [(t.origin, t.candidate, t.answer.get("text"), t.verdict.raw) for t in outcome.tries]
 
 
-def _input_judge(cls: type[InputAttack]) -> None:
+def _input_judge(cls: type[GoalAttack]) -> None:
     outcomes = _outcomes(cls)
     assert [o.attacked.value for o in outcomes] == [0.0] * len(outcomes), "success is not the judge's verdict"
     assert [o.clean.value for o in outcomes] == [0.0] * len(outcomes)
 
 
-def _input_budget(cls: type[InputAttack]) -> None:
+def _input_budget(cls: type[GoalAttack]) -> None:
     for outcome in _outcomes(cls):
         assert 1 <= len(outcome.tries) <= make(cls).config.candidates, "other than the budget's number of candidates"
 
