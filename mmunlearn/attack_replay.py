@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from mmunlearn import attack_outcomes as outcomes
+from mmunlearn import registry
 from mmunlearn.atomic import write_json
 from mmunlearn.attack_figures import HIT, cells, share
 from mmunlearn.attack_options import AttackOptions, Question
 from mmunlearn.attack_target import open_target
-from mmunlearn.attacks.base import Access, Metered
+from mmunlearn.attacks.base import Access, Attack, Metered
 from mmunlearn.attacks.base_goals import GoalAttack, InputAttack, InputSettings, Trial, judged_fields
 from mmunlearn.data import Example
 from mmunlearn.errors import UserError, near_miss
+from mmunlearn.handle import Decoding
 from mmunlearn.judges.base import Item
 from mmunlearn.run import Run
 from mmunlearn.settings import build
@@ -27,6 +29,7 @@ class Stored(InputAttack):
     access = Access.TEXT
     paper = "none: the candidates are another attack's"
     candidates: Mapping[str, Example]
+    found_by: GoalAttack
 
     class Config(InputSettings):
         """Settings and budget; every field has a default."""
@@ -35,6 +38,15 @@ class Stored(InputAttack):
         """Each goal's candidate."""
         for index, goal in enumerate(goals):
             yield Trial(self.candidates[goal.id], 0.0, index, "stored")
+
+    def decoding(self, how: Decoding) -> Decoding:
+        """As the attack that found them answers candidates."""
+        return _asked_as(self.found_by, how)
+
+
+def _asked_as(attack: Attack | None, how: Decoding) -> Decoding:
+    told = getattr(attack, "decoding", None)
+    return how if told is None else told(how)
 
 
 def winners_as_attack(
@@ -52,7 +64,7 @@ def winners_as_attack(
     if not found:
         raise UserError(f"options.candidates_from: {folder} has no successful candidate for any of these goals.")
     stored = Stored({"together": attack.config.together})
-    stored.candidates = found
+    stored.candidates, stored.found_by = found, attack
     return stored, {key: goal for key, goal in goals.items() if key in found}
 
 
@@ -71,15 +83,16 @@ def replay(path: Path, title: str) -> dict[str, Any]:
         raise UserError(f"{path}: no finished attack {title!r}. {near_miss(title, known)}")
     results = json.loads(file.read_text(encoding="utf-8"))
     options = build(AttackOptions, results["options"], str(file))
+    attack = registry.load("attacks", results["name"], read_settings(path).modality)(results["settings"])
     with Run.open(path, read_settings(path)):
         target = open_target(path)
-        found = replayed(Question(target, options), folder)
+        found = replayed(Question(target, options), folder, attack)
     write_json(folder / "replay.json", found)
     return found
 
 
-def replayed(question: Question, folder: Path) -> dict[str, Any]:
-    """As `replay`, on an open target; `folder` is the attack's."""
+def replayed(question: Question, folder: Path, attack: Attack | None = None) -> dict[str, Any]:
+    """As `replay`, on an open target; `folder` is the attack's, which may say how its candidates are answered."""
     goals = outcomes.by_id(question.target.data[question.split].examples)
     stored = outcomes.read(folder, goals)
     asked = {key: won.candidate for key, o in stored.items() if (won := outcomes.winner(o, HIT)) is not None}
@@ -88,7 +101,7 @@ def replayed(question: Question, folder: Path) -> dict[str, Any]:
         raise UserError(f"{folder}: holds no candidate that succeeded, so there is nothing to ask again.")
     pictures = folder / "replay" / outcomes.PICTURES
     shutil.rmtree(pictures.parent, ignore_errors=True)
-    how = replace(question.decoding(question.split), folder=pictures)
+    how = _asked_as(attack, replace(question.decoding(question.split), folder=pictures))
     answers = question.target.handle.respond(candidates, how, question.target.seed)
     items = [Item(e, judged_fields(a, how)) for e, a in zip(candidates, answers, strict=True)]
     verdicts = question.required_judge()(items, {})

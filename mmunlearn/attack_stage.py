@@ -11,6 +11,7 @@ The same command again makes what is missing. Nothing outside `RUN/attacks` and 
 """
 
 import json
+import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from mmunlearn import registry
-from mmunlearn.atomic import write_json
+from mmunlearn.atomic import new_folder, write_json
 from mmunlearn.attack_figures import Hits, difference, leak
 from mmunlearn.attack_goals import goal_hits, goal_results
 from mmunlearn.attack_options import AttackOptions, Question, Stage
@@ -30,6 +31,8 @@ from mmunlearn.attacks.base_goals import GoalAttack
 from mmunlearn.errors import UserError
 from mmunlearn.run import Run
 from mmunlearn.settings import build, differences, digest, plain
+
+log = logging.getLogger(__name__)
 
 __all__ = ["AttackOptions", "Stage", "attack_run", "make_stage", "run_stage"]
 
@@ -128,6 +131,7 @@ def run_stage(
     if control is not None:
         control = replace(control, seed=target.seed)
         inner = folder / f"control-{control.about['weights'][:12]}"
+        _take_control(folder, inner)
         other, other_hits = _attacked(stage, control, inner, None)
         results["control"] = control.about | other
         results |= _beside_control(results, hits, other_hits)
@@ -135,6 +139,24 @@ def run_stage(
         results["relearn_time"] = relearn_time(stage, target, control)
     write_json(folder / "results.json", results)
     return results
+
+
+def _take_control(folder: Path, inner: Path) -> None:
+    """Copy what another run beside this one has found of the same control with the same attack on the same data."""
+    if inner.exists():
+        return
+    mine = json.loads((folder / "attack.json").read_text(encoding="utf-8"))
+    runs = folder.absolute().parents[1].parent
+    for other in sorted(runs.glob(f"*/attacks/{folder.name}")):
+        stored = other / "attack.json"
+        if other == folder.absolute() or not (other / "results.json").is_file() or not (other / inner.name).is_dir():
+            continue
+        theirs = json.loads(stored.read_text(encoding="utf-8"))
+        if all(theirs.get(name) == mine[name] for name in ("identity", "data")):
+            with new_folder(inner) as temporary:
+                shutil.copytree(other / inner.name, temporary, dirs_exist_ok=True)
+            log.info("%s: what the control does is taken from %s", folder.name, other.parents[1].name)
+            return
 
 
 def kind_of(stage: Stage) -> str:
@@ -184,7 +206,8 @@ def _claim(folder: Path, stage: Stage, target: Target) -> None:
     question = Question(target, stage.options)
     asked = [question.split] if kind_of(stage) == "goals" else asked_splits(stage, target)
     told = question.about() if kind_of(stage) == "goals" else None
-    inputs = digest([target.about["weights"], target.seed, [target.data[name].fingerprint for name in asked], told])
+    data = digest([target.seed, [target.data[name].fingerprint for name in asked], told])
+    inputs = digest([target.about["weights"], data])
     file = folder / "attack.json"
     if file.is_file():
         stored = json.loads(file.read_text(encoding="utf-8"))
@@ -198,4 +221,4 @@ def _claim(folder: Path, stage: Stage, target: Target) -> None:
         if stored["inputs"] == inputs:
             return
         shutil.rmtree(folder)
-    write_json(file, {"identity": identity, "inputs": inputs, "attack": stage.attack.name()})
+    write_json(file, {"identity": identity, "inputs": inputs, "data": data, "attack": stage.attack.name()})

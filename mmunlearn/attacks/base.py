@@ -46,8 +46,8 @@ class Cost:
 class Attack(ABC):  # noqa: B024  (the three kinds below have the abstract verbs)
     """An attack. No logic in the constructor; settings live in the nested `Config`.
 
-    suites: by name of a suite (mmunlearn.attack_suites), the settings with which the attack is part of it: one mapping
-    an entry, `as` gives an entry a title of its own.
+    suite: the suite that it is part of (mmunlearn.attack_suites), with the settings `suite_settings` over the suite's
+    own; "" = none.
     """
 
     class Config(Settings):
@@ -55,7 +55,8 @@ class Attack(ABC):  # noqa: B024  (the three kinds below have the abstract verbs
 
     access: ClassVar[Access] = Access.LOGITS
     paper: ClassVar[str] = ""
-    suites: ClassVar[Mapping[str, Sequence[Mapping[str, Any]]]] = {}
+    suite: ClassVar[str] = ""
+    suite_settings: ClassVar[Mapping[str, Any]] = {}
     known_failures: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, config: Settings | Mapping[str, Any] | None = None):
