@@ -44,7 +44,9 @@ def goal_results(stage: Stage, target: Target, folder: Path) -> dict[str, Any]:
         {"budget": f"{b} candidate{'s' if b != 1 else ''}", "cost": cost, "cells": {SUCCESS: made[f"{SUCCESS}_at_{b}"]}}
         for b in at
     ]
-    asked = {"asked": len(found), "unscored": unscored} | ({"without_candidate": without} if without else {})
+    asked = {"asked": len(found), "unscored": unscored}
+    if stage.options.candidates_from:
+        asked["without_candidate"] = without
     return {
         "cells": cells_of, "clean": cells({SUCCESS: clean}), "cost": cost, "curve": curve, **question.about(),
         "cost_per_goal": {name: value / n for name, value in cost.items()}, "goals_attacked": asked,

@@ -291,7 +291,7 @@ def test_winners_succeed_again_from_disk_and_a_changed_model_is_noticed(target):
 
 
 def test_winners_of_another_run_are_asked_of_this_model_without_a_search(target, data, monkeypatch):
-    run_stage(_attack(), target, _run(target))
+    run_stage(_attack(limit=5), target, _run(target))
     source = target.path / "attacks" / "scaled"
     other = Target(target.path.parent / "other", TinyHandle(seed=9), data, "tiny", 3, target.train)
     monkeypatch.setattr(Scaled, "searched", [])
