@@ -75,6 +75,20 @@ class Outcome:
         return max(values) if values else UNSCORED.value
 
 
+def numbered(candidate: Example, goal_id: str, number: int) -> Example:
+    """The candidate under an id of its own. A tag `file`, which names the goal's own picture, is dropped: candidates
+    would be written over it, or found answered there."""
+    tags = {name: value for name, value in candidate.tags.items() if name != "file"}
+    return replace(candidate, id=renamed(goal_id, number), tags=tags)
+
+
+def judged_fields(answer: Response, how: Decoding) -> Mapping[str, Any]:
+    """Fields of a response as a judge reads them: a picture by its absolute path."""
+    if how.folder is None or not answer.fields.get("image"):
+        return answer.fields
+    return {**answer.fields, "image": str((how.folder / answer.fields["image"]).absolute())}
+
+
 class GoalSettings(Settings):
     """together: goals searched in one batch; their outcomes do not depend on it."""
 
@@ -174,20 +188,6 @@ class InputAttack(GoalAttack):
         for (index, example, origin), answer, verdict in zip(flat, answers, verdicts, strict=True):
             tries[index].append(Try(origin, verdict, example, answer.fields))
         return tries
-
-
-def numbered(candidate: Example, goal_id: str, number: int) -> Example:
-    """The candidate under an id of its own. A tag `file`, which names the goal's own picture, is dropped: candidates
-    would be written over it, or found answered there."""
-    tags = {name: value for name, value in candidate.tags.items() if name != "file"}
-    return replace(candidate, id=renamed(goal_id, number), tags=tags)
-
-
-def judged_fields(answer: Response, how: Decoding) -> Mapping[str, Any]:
-    """Fields of a response as a judge reads them: a picture by its absolute path."""
-    if how.folder is None or not answer.fields.get("image"):
-        return answer.fields
-    return {**answer.fields, "image": str((how.folder / answer.fields["image"]).absolute())}
 
 
 class ReadoutAttack(GoalAttack):
