@@ -18,7 +18,7 @@ from typing import Any
 from mmunlearn.atomic import new_folder, write_json
 from mmunlearn.attack_figures import Hits, accuracy, cells, hits_of, mean, successes
 from mmunlearn.attack_options import Question, Stage, spread
-from mmunlearn.attack_rows import asked_splits, sight_of
+from mmunlearn.attack_rows import asked_splits, others_of, sight_of
 from mmunlearn.attack_target import Target
 from mmunlearn.attacks.base import Cost, WeightAttack, budget_folder
 from mmunlearn.data import Split
@@ -91,11 +91,11 @@ def recovered(found: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> f
 # ---- answers -------------------------------------------------------------------------------------------------------
 def asked(stage: Stage, question: Question) -> dict[str, Split]:
     """What every tampered model is asked, by split, each thinned out as the options say."""
-    attack, data = stage.attack, question.target.data
-    assert isinstance(attack, WeightAttack)
-    names = [*asked_splits(stage, question.target), *([question.split] if _judged(question) else [])]
-    return {name: spread(data[name], stage.options.answers) for name in dict.fromkeys((*names, *attack.needed()))
-            if name in data}  # fmt: skip
+    data, options = question.target.data, stage.options
+    membership = {options.members, others_of(stage, question.target)} if options.membership else set()
+    names = [name for name in asked_splits(stage, question.target) if name in {*options.splits, *membership}]
+    names += ["forget", *([question.split] if _judged(question) else [])]
+    return {name: spread(data[name], options.answers) for name in dict.fromkeys(names) if name in data}
 
 
 def clean_answers(stage: Stage, question: Question, folder: Path, run: Run | None) -> dict[str, Rows]:
