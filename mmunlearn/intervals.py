@@ -41,7 +41,7 @@ def paired(gained: int, lost: int, n: int, level: float = LEVEL) -> tuple[float,
     differing, tail = gained + lost, (1 - level) / 2
     low = float(betaincinv(gained, lost + 1, tail)) if gained else 0.0
     high = float(betaincinv(gained + 1, lost, 1 - tail)) if lost else 1.0
-    return (2 * low - 1) * differing / n, (2 * high - 1) * differing / n
+    return (2 * low - 1) * differing / n + 0.0, (2 * high - 1) * differing / n + 0.0  # no negative zero
 
 
 def normal(value: float, stderr: float, level: float = LEVEL) -> tuple[float, float]:

@@ -19,14 +19,13 @@ def budget_points(results: Results, part: Mapping[str, Any] | None = None) -> li
     name = main_cell(results)
     title = f"{results['attack']}/{name}"
     clean = part["cells"].get(title, {}).get("clean")
-    points: list[Point] = [("clean", clean, clean, clean)] if clean is not None else []
-    for point in part.get("curve", ()):
-        cell = point["cells"].get(name)
-        if cell is None or cell["value"] is None:
-            continue
-        ends = (cell["value"] if cell.get(end) is None else cell[end] for end in ("low", "high"))
-        points.append((str(point["budget"]), cell["value"], *ends))
-    return points
+    first = part.get("clean", {}).get(name) or {"value": clean}
+    cells = [("clean", first), *((str(point["budget"]), point["cells"].get(name)) for point in part.get("curve", ()))]
+    return [
+        (label, cell["value"], *(cell["value"] if cell.get(end) is None else cell[end] for end in ("low", "high")))
+        for label, cell in cells
+        if cell is not None and cell["value"] is not None
+    ]
 
 
 def budget_figure(found: Mapping[str, Sequence[Results]], form: str = "svg") -> bytes | None:

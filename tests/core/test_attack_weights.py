@@ -9,6 +9,7 @@ from mmunlearn.attack_target import Target
 from mmunlearn.handle import Decoding, weights_digest
 from mmunlearn.run import Run, TrainSettings
 from mmunlearn.testing.method_checks import toy
+from mmunlearn.vlm import toy as vlm
 
 CPU = TrainSettings(device="cpu")
 ADAMW = {"name": "adamw", "lr": 0.002}
@@ -16,8 +17,8 @@ ADAMW = {"name": "adamw", "lr": 0.002}
 
 @pytest.fixture
 def target(tmp_path):
-    task = toy("vlm")
-    return Target(tmp_path / "run", task.original.copy(), task.splits, "vlm", 0, CPU)
+    """A model that was never trained: for what does not depend on what it knows."""
+    return Target(tmp_path / "run", vlm.toy_handle(), vlm.toy_splits(), "vlm", 0, CPU)
 
 
 def _run(target):
@@ -31,7 +32,9 @@ def _share(handle, examples):
     return sum(said) / len(said)
 
 
-def test_the_judge_grades_every_budgets_answers_by_split(target):
+def test_the_judge_grades_every_budgets_answers_by_split(tmp_path):
+    task = toy("vlm")
+    target = Target(tmp_path / "run", task.original.copy(), task.splits, "vlm", 0, CPU)
     options = AttackOptions(membership=(), splits=("forget", "retain"), answers=6)
     stage = make_stage({"name": "prune", "fractions": [0.0, 0.9]}, "vlm", options)
     results = run_stage(stage, target, _run(target))
