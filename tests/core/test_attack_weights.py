@@ -2,6 +2,7 @@
 
 import pytest
 from mmunlearn.diffusion.toy import toy_handle, toy_splits
+from mmunlearn.vlm import toy as vlm
 
 from mmunlearn.attack_options import AttackOptions, spread
 from mmunlearn.attack_stage import make_stage, run_stage
@@ -9,7 +10,6 @@ from mmunlearn.attack_target import Target
 from mmunlearn.handle import Decoding, weights_digest
 from mmunlearn.run import Run, TrainSettings
 from mmunlearn.testing.method_checks import toy
-from mmunlearn.vlm import toy as vlm
 
 CPU = TrainSettings(device="cpu")
 ADAMW = {"name": "adamw", "lr": 0.002}
