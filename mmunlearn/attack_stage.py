@@ -118,6 +118,8 @@ def run_stage(
     The control is attacked with the target's seed, so that both meet the same attacker.
     """
     folder = run.path / "attacks" / stage.title
+    if kind_of(stage) == "goals":
+        Question(target, stage.options).required_judge()  # said before anything is written
     if fresh:
         shutil.rmtree(folder, ignore_errors=True)
     _claim(folder, stage, target)

@@ -28,6 +28,7 @@ class Suite:
 
 # Optimisers of the text and picture models' own recipes: the classifiers' (SGD .002) hardly moves a transformer.
 _ADAMW = {"name": "adamw", "lr": 0.0003, "weight_decay": 0.0}
+_LORA = {"r": 8, "full": ()}  # adapters alone, the projector stays
 _RELEARN = {"name": "relearn", "steps": (0, 1, 4, 16, 64)}
 _COARSE = ({"name": "prune", "fractions": (0.1, 0.3, 0.5, 0.7)}, {"name": "quantise", "bits": (8, 4)})
 
@@ -38,7 +39,13 @@ SUITES: Mapping[str, Suite] = {
         (
             {"name": "membership"},
             {**_RELEARN, "optimiser": _ADAMW, "batch_size": 16},
-            {**_RELEARN, "as": "relearn_lora", "optimiser": _ADAMW | {"lr": 0.003}, "batch_size": 16, "lora": {"r": 8}},
+            {
+                **_RELEARN,
+                "as": "relearn_lora",
+                "optimiser": _ADAMW | {"lr": 0.003},
+                "batch_size": 16,
+                "lora": {"r": 8, "full": ()},
+            },
             {**_RELEARN, "as": "relearn_retain", "optimiser": _ADAMW, "batch_size": 16, "data": "retain"},
             {**_RELEARN, "as": "relearn_unrelated", "optimiser": _ADAMW, "batch_size": 16, "data": "unseen"},
             *_COARSE,

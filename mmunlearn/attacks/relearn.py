@@ -43,7 +43,7 @@ class Relearn(WeightAttack):
         """steps: budgets in optimiser steps. examples: how many examples of each split the attacker holds, by default
         the share examples_frac of the forget set. data: the split that it trains on (forget; a neighbour such as
         retain; what has nothing to do with it), or several. lora: train adapters alone (a sibling's settings, such as
-        {r: 8}); None: all weights that the model trains."""
+        {r: 8, full: []}); None: all weights that the model trains."""
 
         steps: tuple[int, ...] = Field((0, 1, 4, 16, 64), min_length=1)
         examples: int | None = Field(None, ge=1)

@@ -57,7 +57,7 @@ def test_the_judge_grades_every_budgets_answers_by_split(tmp_path):
 def test_adapters_alone_are_relearned_and_the_target_stays(target):
     before = weights_digest(target.handle.module)
     options = AttackOptions(membership=(), splits=("forget",), answers=4)
-    words = {"name": "relearn", "steps": [0, 3], "optimiser": ADAMW, "lora": {"r": 2}, "batch_size": 6}
+    words = {"name": "relearn", "steps": [0, 3], "optimiser": ADAMW, "lora": {"r": 2, "full": []}, "batch_size": 6}
     stage = make_stage(words, "vlm", options)
     results = run_stage(stage, target, _run(target))
     assert before == weights_digest(target.handle.module)
