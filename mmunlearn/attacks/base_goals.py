@@ -15,7 +15,7 @@ from pydantic import Field
 
 from mmunlearn.attacks.base import Access, Attack, Cost, Metered, renamed
 from mmunlearn.data import Example
-from mmunlearn.handle import Decoding, Handle
+from mmunlearn.handle import Decoding, Handle, Response
 from mmunlearn.judges.base import UNSCORED, Item, Judge, Verdict
 from mmunlearn.settings import Settings
 
@@ -87,6 +87,20 @@ class Outcome:
         return max(values) if values else UNSCORED.value
 
 
+def numbered(candidate: Example, goal_id: str, number: int) -> Example:
+    """The candidate under an id of its own. A tag `file`, which names the goal's own picture, is dropped: candidates
+    would be written over it, or found answered there."""
+    tags = {name: value for name, value in candidate.tags.items() if name != "file"}
+    return replace(candidate, id=renamed(goal_id, number), tags=tags)
+
+
+def judged_fields(answer: Response, how: Decoding) -> Mapping[str, Any]:
+    """Fields of a response as a judge reads them: a picture by its absolute path."""
+    if how.folder is None or not answer.fields.get("image"):
+        return answer.fields
+    return {**answer.fields, "image": str((how.folder / answer.fields["image"]).absolute())}
+
+
 class GoalSettings(Settings):
     """together: goals searched in one batch; their outcomes do not depend on it."""
 
@@ -124,7 +138,7 @@ class GoalAttack(Attack):
             found = self.pursue(meter, group, seed)
             seconds = (time.perf_counter() - started) / len(group)
             answers = handle.respond(group, how, seed)
-            clean = judge([Item(e, a.fields) for e, a in zip(group, answers, strict=True)], cache)
+            clean = judge([Item(e, judged_fields(a, how)) for e, a in zip(group, answers, strict=True)], cache)
             tries = self.asked(handle, group, found, (judge, how, seed, cache))
             for goal, verdict, own in zip(group, clean, tries, strict=True):
                 cost = replace(meter.by_goal.get(goal.id, Cost()), seconds=seconds)
@@ -184,12 +198,13 @@ class InputAttack(GoalAttack):
         judge, clean, seed, cache = how
         decoding = self.decoding(clean)
         flat = [
-            (index, replace(trial.candidate, id=renamed(goals[index].id, number)), trial.origin)
+            (index, numbered(trial.candidate, goals[index].id, number), trial.origin)
             for index, own in enumerate(found)
             for number, trial in enumerate(own)
         ]
         answers = handle.respond([example for _, example, _ in flat], decoding, seed)
-        verdicts = judge([Item(e, a.fields) for (_, e, _), a in zip(flat, answers, strict=True)], cache)
+        items = [Item(e, judged_fields(a, decoding)) for (_, e, _), a in zip(flat, answers, strict=True)]
+        verdicts = judge(items, cache)
         tries: list[list[Try]] = [[] for _ in goals]
         for (index, example, origin), answer, verdict in zip(flat, answers, verdicts, strict=True):
             tries[index].append(Try(origin, verdict, example, answer.fields))

@@ -7,7 +7,8 @@ from typing import Any
 
 from mmunlearn.report.runs import Finished
 
-PREFERRED = ("forget_held_out_top1", "forget_top1")  # cells of a curve that say most about what comes back
+# Cells of a curve that say most about what comes back.
+PREFERRED = ("forget_held_out_success", "forget_success", "success", "forget_held_out_top1", "forget_top1")
 Curve = list[tuple[float, float, float, float]]  # (budget, value, low, high)
 
 
@@ -61,7 +62,7 @@ def curves(runs: Mapping[str, Finished]) -> tuple[dict[str, Curve], str]:
     name = "relearn" if "relearn" in names else names[0]
     facts = next(run.attacks[name] for run in runs.values() if run.attacks.get(name, {}).get("curve"))
     cells = list(facts["curve"][0]["cells"])
-    cell = next((cell for cell in (*PREFERRED, *cells) if cell in cells), "")
+    cell = next((cell for cell in (facts.get("recovered"), *PREFERRED, *cells) if cell in cells), "")
     found = {row: _points(run.attacks[name], cell) for row, run in runs.items() if name in run.attacks}
     return {row: points for row, points in found.items() if points}, f"{cell} after {name}"
 

@@ -18,7 +18,7 @@ LOSS_FLOOR_NATS, LOSS_CEILING_NATS = 1e-4, 30.0
 
 
 @contextmanager
-def _figure(width_in: float, height_in: float, rows: int = 1, columns: int = 1, **more: Any):
+def figure_in_style(width_in: float, height_in: float, rows: int = 1, columns: int = 1, **more: Any):
     """A figure in the report's style; yields (figure, axes) and closes the figure."""
     import matplotlib
 
@@ -48,7 +48,7 @@ def _figure(width_in: float, height_in: float, rows: int = 1, columns: int = 1, 
             plt.close(figure)
 
 
-def _svg(figure: Any) -> str:
+def svg_of(figure: Any) -> str:
     stream = io.StringIO()
     figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
     text = stream.getvalue()
@@ -79,7 +79,7 @@ def utility_against_forgetting(table: Table, x: Axis, y: Axis, titles: Mapping[s
     ]
     if len(points) < 2:
         return None
-    with _figure(9.4, 5.0) as (figure, axes):
+    with figure_in_style(9.4, 5.0) as (figure, axes):
         axis = axes[0][0]
         axis.grid(color="#e4e7eb", linewidth=0.6)
         axis.set_axisbelow(True)
@@ -104,7 +104,7 @@ def utility_against_forgetting(table: Table, x: Axis, y: Axis, titles: Mapping[s
         labels = [titles.get(row["row"], row["row"]) for row, _, _ in points]
         weights = ["bold" if is_anchor(row["row"]) else "normal" for row, _, _ in points]
         _place_labels(axis, xs, ys, labels, weights)
-        return _svg(figure)
+        return svg_of(figure)
 
 
 def _look(row: Mapping[str, Any]) -> tuple[str, str, float]:
@@ -177,7 +177,7 @@ def loss_histograms(losses: Mapping[str, tuple[np.ndarray, np.ndarray]], titles:
     columns = min(4, len(losses))
     lines = math.ceil(len(losses) / columns)
     bins = np.geomspace(LOSS_FLOOR_NATS, LOSS_CEILING_NATS, 34)
-    with _figure(2.3 * columns + 0.2, 1.5 * lines + 0.5, lines, columns, sharex=True) as (figure, axes):
+    with figure_in_style(2.3 * columns + 0.2, 1.5 * lines + 0.5, lines, columns, sharex=True) as (figure, axes):
         for index, (row, (forget, unseen)) in enumerate(losses.items()):
             axis = axes[index // columns][index % columns]
             for values, colour, name in ((unseen, GREY, "unseen"), (forget, ORANGE, "forget")):
@@ -199,7 +199,7 @@ def loss_histograms(losses: Mapping[str, tuple[np.ndarray, np.ndarray]], titles:
         handles, names = axes[0][0].get_legend_handles_labels()
         figure.legend(handles[::-1], names[::-1], loc="outside upper right", ncols=2, frameon=False, fontsize=8)
         figure.supxlabel("loss (nats)", fontsize=9)
-        return _svg(figure)
+        return svg_of(figure)
 
 
 def _shorten(text: str) -> str:
@@ -212,7 +212,7 @@ def distance_ranking(table: Table, titles: Mapping[str, str]) -> str | None:
     rows = {row["row"]: row for row in table["rows"]}
     if len(ranked) < 2:
         return None
-    with _figure(9.4, 0.27 * len(ranked) + 0.9) as (figure, axes):
+    with figure_in_style(9.4, 0.27 * len(ranked) + 0.9) as (figure, axes):
         axis = axes[0][0]
         for place, (name, gap) in enumerate(ranked):
             colour = _look(rows[name])[0]
@@ -233,7 +233,7 @@ def distance_ranking(table: Table, titles: Mapping[str, str]) -> str | None:
         axis.tick_params(axis="y", length=0)
         axis.spines["left"].set_visible(False)
         axis.set_xlabel("mean absolute gap to the retrained model")
-        return _svg(figure)
+        return svg_of(figure)
 
 
 def relearn_curves(
@@ -243,7 +243,7 @@ def relearn_curves(
     curves = {name: points for name, points in curves.items() if len(points) > 1}
     if not curves:
         return None
-    with _figure(9.4, 3.6) as (figure, axes):
+    with figure_in_style(9.4, 3.6) as (figure, axes):
         axis = axes[0][0]
         axis.grid(color="#e4e7eb", linewidth=0.6)
         others = [name for name in curves if not is_anchor(name)]
@@ -259,4 +259,4 @@ def relearn_curves(
         axis.set_xlabel("attacker's budget")
         axis.set_ylabel(y)
         axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
-        return _svg(figure)
+        return svg_of(figure)

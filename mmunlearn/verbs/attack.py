@@ -1,4 +1,4 @@
-"""Attack a finished run."""
+"""Attack finished runs."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,49 +6,155 @@ from typing import Annotated, Any
 
 import typer
 
-from mmunlearn.verbs.options import Config, Words, read_settings
+from mmunlearn.verbs.options import Config, read_settings
 
 EXAMPLES = (
+    "mmunlearn attack runs/npo --suite vqa --control runs/retrain",
+    "mmunlearn attack runs/npo runs/ga runs/gd --suite vqa --control runs/retrain --out compared",
     "mmunlearn attack runs/scrub --attack membership,relearn --control runs/retrain",
     "mmunlearn attack runs/scrub --attack lira,ulira options.shadows=16",
     "mmunlearn attack runs/scrub --attack relearn relearn.examples=50 options.relearn_time=true",
+    "mmunlearn attack runs/npo --replay role_play",
 )
 WIDTH = 170  # columns of a table with seven figures
 DEFAULT = "membership,relearn,prune,quantise"
 
 
 def command(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
-    words: Words = None,
-    attack: Annotated[str, typer.Option("--attack", help="Names of attacks, separated by commas.")] = DEFAULT,
+    words: Annotated[
+        list[str], typer.Argument(metavar="RUN... [section.field=value]...", help="Finished runs; then settings.")
+    ],
+    attack: Annotated[str | None, typer.Option("--attack", help="Names of attacks, separated by commas.")] = None,
+    suite: Annotated[str | None, typer.Option("--suite", help="A named list: vision, vqa or diffusion.")] = None,
     control: Annotated[Path | None, typer.Option(help="Run of the retrained model: the same attacks on it.")] = None,
     config: Config = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Replace stored results of these attacks.")] = False,
+    replay: Annotated[str | None, typer.Option("--replay", help="Ask an attack's winning candidates again.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where attacks.html and attacks.png go (beside the runs).")] = None,
 ) -> None:
-    """Attack a finished run: membership inference on its answers, tampering with a copy of its weights.
+    """Attack finished runs: membership inference on answers, tampering with a copy of the weights, other inputs,
+    read-outs of hidden states.
 
     Words set an attack's settings (relearn.steps=[0,8,64]) or what all share (options.others=[test]). Results with 95 %
-    intervals go to RUN/attacks/NAME/results.json; the same command again makes what is missing.
+    intervals go to RUN/attacks/NAME/results.json; the same command again makes what is missing. A suite, and several
+    runs, also give one table, a page and the budget figure.
     """
-    from mmunlearn.attack_stage import AttackOptions, attack_run
-    from mmunlearn.errors import UserError, near_miss
+    from mmunlearn.attack_stage import attack_run
+    from mmunlearn.errors import UserError
     from mmunlearn.run import Run
-    from mmunlearn.settings import build
 
-    names = [name.strip() for name in attack.split(",") if name.strip()]
-    if not names:
+    runs = [Path(word) for word in words if "=" not in word or Path(word).is_dir()]
+    if not runs:
+        raise UserError(f"mmunlearn attack: names no run. Example: {EXAMPLES[0]}")
+    content = read_settings(config, [word for word in words if Path(word) not in runs])
+    if attack is not None and not attack.strip(", "):
         raise UserError(f"--attack: is empty. Example: --attack {DEFAULT}")
-    content = read_settings(config, words)
-    options = build(AttackOptions, _section(content, "options"), "options")
-    unknown = [section for section in content if section not in {*names, "options"}]
+    names = [name.strip() for name in (attack or ("" if suite else DEFAULT)).split(",") if name.strip()]
+    if not suite:
+        _chosen(names, content, None, "")  # mistakes in settings are told before a run is looked for
+    modalities = {folder: str(Run.read(folder).get("modality", "vision")) for folder in runs}
+    if control is not None:
+        Run.read(control)
+    if replay is not None:
+        _replay(runs, replay)
+        return
+    found: dict[str, list[dict[str, Any]]] = {}
+    titles = _titles(runs)
+    for folder in runs:
+        wanted, options = _chosen(names, content, suite, modalities[folder])
+        found[titles[folder]] = attack_run(folder, wanted, options, control=control, fresh=fresh)
+        if suite:
+            show_lines(found[titles[folder]], titles[folder])
+        else:
+            for results in found[titles[folder]]:
+                show(results, folder)
+    if suite or len(runs) > 1:
+        _report(found, {titles[folder]: folder for folder in runs}, out)
+
+
+def _titles(runs: Sequence[Path]) -> dict[Path, str]:
+    """Names of the runs: the folder's, with its parent's where two are equal."""
+    names = [folder.name for folder in runs]
+    return {
+        folder: folder.name if names.count(folder.name) == 1 else f"{folder.absolute().parent.name}/{folder.name}"
+        for folder in runs
+    }
+
+
+def _chosen(
+    names: Sequence[str], content: Mapping[str, Any], suite: str | None, modality: str
+) -> tuple[list[dict[str, Any]], Any]:
+    """Attacks with their settings, and the options; a suite's first, the words over them by title or name."""
+    from mmunlearn.attack_options import AttackOptions
+    from mmunlearn.errors import UserError, near_miss
+    from mmunlearn.settings import build, merge
+
+    entries: list[dict[str, Any]] = [{"name": name} for name in names]
+    under: Mapping[str, Any] = {}
+    if suite:
+        from mmunlearn.attack_suites import attacks_of, find
+
+        entries, under = attacks_of(suite, modality) + entries, find(suite, modality).options
+    options = build(AttackOptions, merge(under, _section(content, "options")), "options")
+    known = {word for entry in entries for word in (entry["name"], entry.get("as", entry["name"]))}
+    unknown = [section for section in content if section not in {*known, "options"}]
     if unknown:
-        raise UserError(f"{unknown[0]}: no such attack here. {near_miss(unknown[0], [*names, 'options'])}")
-    wanted = [{"name": name, **_section(content, name)} for name in names]
-    for folder in (run, control):
-        if folder is not None:
-            Run.read(folder)
-    for results in attack_run(run, wanted, options, control=control, fresh=fresh):
-        show(results, run)
+        raise UserError(f"{unknown[0]}: no such attack here. {near_miss(unknown[0], [*known, 'options'])}")
+    made = []
+    for entry in entries:
+        title = entry.get("as", entry["name"])
+        told = _section(content, entry["name"]) | (_section(content, title) if title != entry["name"] else {})
+        made.append(merge(entry, told))
+    return made, options
+
+
+def _replay(runs: Sequence[Path], title: str) -> None:
+    from mmunlearn.attack_replay import replay
+
+    for folder in runs:
+        found = replay(folder, title)
+        print(
+            f"{folder}: {found['succeeded_again']} of {found['asked']} winning candidates of {title} succeed again "
+            f"({figure(found)})."
+        )
+
+
+def _report(found: Mapping[str, Sequence[Mapping[str, Any]]], places: Mapping[str, Path], out: Path | None) -> None:
+    """The comparison of several runs, the page and the figure."""
+    from mmunlearn.report.attack_page import write_attack_report
+    from mmunlearn.report.attack_summary import comparison
+
+    if len(found) > 1:
+        titles, rows = comparison(found)
+        _print(titles, rows, "clean → attacked; ! = leaks", left=2)
+    folder = out or next(iter(places.values())).absolute().parent
+    page, picture = write_attack_report(folder, found, places)
+    print(f"Report: {page}" + (f", {picture}" if picture else ""))
+
+
+def show_lines(found: Sequence[Mapping[str, Any]], run: str) -> None:
+    """Print one table of all attacks on a run, and which of them leak."""
+    from mmunlearn.report.attack_summary import COLUMNS, leaking, lines
+
+    title = f"attacks on {run} (share in which the forgotten shows, or AUC; 95 % intervals; ! = leaks)"
+    _print(COLUMNS, [line.figures for line in lines(found)], title, left=3)
+    for sentence in leaking(found):
+        print(f"Warning: {sentence}")
+    if not any("control" in results for results in found):
+        print("Without --control RUN (the retrained model) recovery cannot be told from guessing and learning.")
+
+
+def _print(titles: Sequence[str], rows: Sequence[Sequence[str]], caption: str, left: int) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=caption)
+    for number, title in enumerate(titles):
+        table.add_column(title, justify="left" if number < left else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    widths = [max(len(str(row[k])) for row in (titles, *rows)) + 3 for k in range(len(titles))]
+    Console(width=max(Console().width, sum(widths) + 2)).print(table)
 
 
 def _section(content: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -85,9 +191,8 @@ def show(results: Mapping[str, Any], run: Path) -> None:
         table.add_section()
         for name, cell in results["clean"].items():
             if name.endswith("_top1"):
-                table.add_row(
-                    f"{name.removesuffix('_top1')} accuracy (clean)", figure(cell), *([""] * ("control" in results))
-                )
+                other = [figure(results["control"].get("clean", {}).get(name))] if "control" in results else []
+                table.add_row(f"{name.removesuffix('_top1')} accuracy (clean)", figure(cell), *other)
     # Figures must not be cut off: where nobody looks at a terminal, or at a narrow one, lines run on.
     Console(width=max(Console().width, WIDTH) if results["curve"] else None).print(table)
     for line in _remarks(results):
@@ -126,6 +231,10 @@ def _remarks(results: Mapping[str, Any]) -> list[str]:
         )
         if "control" not in results:
             lines.append("Without --control RUN (the retrained model) recovery cannot be told from learning.")
+    if results.get("leaks"):
+        from mmunlearn.report.attack_summary import leaking
+
+        lines += [f"Warning: {sentence}" for sentence in leaking([results])]
     time = results.get("relearn_time")
     if time:
         ratio = f", retrained model {time['control_epochs']}, AIN {time['ain']:.3f}" if "ain" in time else ""
