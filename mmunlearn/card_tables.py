@@ -18,7 +18,8 @@ class EvaluationPlan(Settings):
 
     split: whose responses are judged. against: a second split (non-members). judge: a judge's name, or a mapping
     {name: …, settings}. metrics: metric names, or mappings {name: …, settings}. attack: an attack whose values become
-    further cells. section: stands for the name in the cells (several plans may share it).
+    further cells. section: stands for the name in the cells (several plans may share it). beside_original: the judge
+    gets the original model's picture for the same prompt too; the plan waits until there is one.
     """
 
     name: str
@@ -28,6 +29,7 @@ class EvaluationPlan(Settings):
     metrics: tuple[str | dict[str, Any], ...] = ()
     attack: dict[str, Any] | None = None
     section: str = ""
+    beside_original: bool = False
 
     @field_validator("judge")
     @classmethod
@@ -43,7 +45,7 @@ class EvaluationPlan(Settings):
 
     def with_backend(self, backend: dict[str, Any]) -> Self:
         """The same plan with another backend of its model judge; plans whose judge is a rule stay as they are."""
-        if not backend or self.judge_name != "model_judge":
+        if not backend or (self.judge_name != "model_judge" and "backend" not in self.judge_settings):
             return self
         return self.model_copy(update={"judge": {"name": self.judge_name, **self.judge_settings, "backend": backend}})
 

@@ -49,7 +49,7 @@ LAYERS = [
         "token_stats",
     },
     {"token_signals", "signals", "intervals", "roc", "divergence", "chat"},
-    {"bank"},
+    {"bank", "agreement"},
     {"run", "acceleration", "engine", "forget_updates", "objective"},
     {"methods", "attacks", "judges", "metrics"},
     {

@@ -81,7 +81,8 @@ def _fields(component: type[Judge], text: str, number: int) -> dict[str, str]:
     """Fields of a response: the text, or the picture that it names."""
     if component.reads == "text":
         return {"text": text}
-    return {"image": str(sample_picture(text, number))}
+    beside = {"original_image": str(sample_picture("Dots/Disc", 1))} if component.beside_original else {}
+    return {"image": str(sample_picture(text, number)), **beside}
 
 
 # ---- checks ------------------------------------------------------------------------------------------------------
