@@ -55,6 +55,7 @@ LAYERS = [
     {
         "borrowed_targets",
         "evaluate",
+        "judge_audit",
         "flags",
         "manifest",
         "model_cache",

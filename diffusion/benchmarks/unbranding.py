@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -17,7 +17,7 @@ from mmunlearn.settings import Settings
 from mmunlearn.tables import read_csv
 
 from ..brands import book, pictures, prompts, writer  # noqa: F401
-from ..brands.names import NO_BRAND, Brands, brands_of
+from ..brands.names import NO_BRAND, PUBLISHED, Brands, brands_of
 
 CONTROL_SEEDS = (188, 288)
 COLUMNS = {"filename": (), "label": (), "thing": ("object",), "scene": (), "mark": (), "number": (), "prompt": ()}
@@ -54,13 +54,15 @@ class Unbranding(Benchmark):
     """
 
     class Config(Settings):
-        """request: the brands to forget; none for all. surrogate: what stands in a brand's place. judge: the backend of
-        the judges that are models ({kind: chat | server | trained, …}), over the card's. variant: which of the five
-        questions decides B. gate: gate_model, gate_weights and gate_least of the judge brand_structure. control_seeds:
-        of our controls, where the CSV has none."""
+        """request: the brands to forget; none for all, and then nothing is measured. labels: what the judge may answer,
+        the mini edition's invented brands or the published ones. surrogate: what stands in a brand's place. judge: the
+        backend of the judges that are models ({kind: chat | server | trained, …}), over the card's. variant: which of
+        the five questions decides B. gate: gate_model, gate_weights and gate_least of the judge brand_structure.
+        control_seeds: of our controls, where the CSV has none."""
 
         name: str = "unbranding"
         request: Asked | None = None
+        labels: Literal["drawn", "published"] = "drawn"
         surrogate: str = Field(prompts.PLAIN, min_length=1)
         judge: dict[str, Any] = Field(default_factory=dict)
         variant: int = Field(1, ge=1, le=5)
@@ -120,7 +122,9 @@ class Unbranding(Benchmark):
         return found
 
     def plans(self, table: str) -> tuple[EvaluationPlan, ...]:
-        """The card's, with the backend, the question variant and the gate of the settings."""
+        """The card's, with labels, backend, question variant and gate of the settings; none without a request."""
+        if self.config.request is None:
+            return ()
         return tuple(self._with_settings(plan) for plan in super().plans(table))
 
     def _with_settings(self, plan: EvaluationPlan) -> EvaluationPlan:
@@ -131,7 +135,8 @@ class Unbranding(Benchmark):
         if own.judge:
             more["backend"] = own.judge
         if plan.prefix == "brand":
-            more["template"] = f"unbranding_label_{own.variant}"
+            known = tuple(book.BRANDS) if own.labels == "drawn" else tuple(PUBLISHED)
+            more |= {"template": f"unbranding_label_{own.variant}", "classes": (*known, NO_BRAND)}
         if plan.judge_name == "brand_structure":
             more |= own.gate
         return plan.model_copy(update={"judge": {"name": plan.judge_name, **settings, **more}})
@@ -139,7 +144,8 @@ class Unbranding(Benchmark):
     # ---- examples -------------------------------------------------------------------------------------------------
     def _examples(self, items: Iterable[Item]) -> list[Example]:
         return [
-            Example(id=f"unbranding/{i.key}", image=i.image, prompt=i.prompt, tags=_tags(i.label, i.thing)) for i in items
+            Example(id=f"unbranding/{one.key}", image=one.image, prompt=one.prompt, tags=_tags(one.label, one.thing))
+            for one in items
         ]
 
     def _named(self, item: Item, brands: Brands) -> Example:

@@ -46,7 +46,7 @@ class BrandStructure(Judge):
     reads = "pictures"
     beside_original = True
     check_needs = "nudenet"  # the rule in the model's place: no picture of the checks shows nudity
-    check_settings = {"backend": {"kind": "rule", "rule": "nudenet", "invert": True}}
+    check_settings = {"backend": {"kind": "rule", "rule": "nudenet_parts", "invert": True}}
     samples = (Sample("Dots/Disc", "similar"), Sample("Stripes/Disc", "gated"))
 
     @cached_property

@@ -8,7 +8,7 @@ from ._brands import BrandSettings, Share, graded, share
 
 class BrandRate(Metric):
     """Share of the forgotten brand's pictures whose label is that brand (UNBRANDING's B; diffusion 3.4). Another brand
-    counts as success, as there. With `of: kept` the same share over the brands that were not forgotten (ours).
+    counts as success, as there.
 
     Differs from the repository: a picture without a verdict is unscored and counted, where it counts as "not detected".
 
@@ -20,11 +20,7 @@ class BrandRate(Metric):
     (0.5, 2)
     """
 
-    class Config(BrandSettings):
-        """of: forgotten or kept brands."""
-
-        of: str = "forgotten"
-
+    Config = BrandSettings  # type: ignore[assignment]
     better = "lower"
     columns = ("label",)
     measures = "forgetting"
@@ -36,8 +32,7 @@ class BrandRate(Metric):
         if not len(sight.rows):
             return NOTHING
         found = graded(sight.rows, sight, self.config)
-        among = found.forgotten if self.config.of == "forgotten" else ~found.forgotten & ~found.control
-        return rate(share(found, found.shows_asked, among))
+        return rate(share(found, found.shows_asked, found.forgotten))
 
 
 def rate(part: Share, note: str = "") -> Value:

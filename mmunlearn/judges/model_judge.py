@@ -187,7 +187,8 @@ class ModelJudge(Judge):
         said = f"rule {rule.name()}: {verdict.label or format(verdict.value, '.3g')}"
         if self.template.number is None:
             if self.template.listed:  # a rule that names one of the classes itself
-                return verdict._replace(explanation=said) if verdict.label in self.template.labels else UNSCORED
+                word = (verdict.label or "").split("/", 1)[0]
+                return verdict._replace(label=word, explanation=said) if word in self.template.labels else UNSCORED
             label = min(self.template.labels, key=lambda word: abs(self.template.labels[word] - share))
             return Verdict(self.template.labels[label], label, said)
         value = self.template.number.low + share * (self.template.number.high - self.template.number.low)
