@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 TEMPLATE = (
     "{% for m in messages %}{% for c in m['content'] %}{% if c['type'] == 'image' %}<image>{% else %}{{ c['text'] }}"
-    "{% endif %}{% endfor %}\n{% endfor %}"
+    "{% endif %}{% endfor %}{{ '\\n' }}{% endfor %}"
 )
 IMAGE = "<image>"
 REPORT = "report.json"

@@ -45,10 +45,10 @@ class BrandCorrected(Metric):
         own = share(found, found.shows_asked, found.forgotten)
         false, right = _false_rate(found), self._sensitivity(sight)
         if not own.n or np.isnan(false) or np.isnan(right):
-            return NOTHING._replace(unscored=own.unscored)
+            return NOTHING._replace(unscored=own.n + own.unscored)
         note = f"false positives {false:.3f}, sensitivity {right:.3f}"
         if right <= false:
-            return NOTHING._replace(unscored=own.unscored, note=f"{note}: the judge cannot tell the brand")
+            return NOTHING._replace(unscored=own.n + own.unscored, note=f"{note}: the judge cannot tell the brand")
         value = float(np.clip((own.value - false) / (right - false), 0, 1))
         stderr = (own.value * (1 - own.value) / own.n) ** 0.5 / (right - false)
         return Value(value, own.n, stderr, own.unscored, note=note)

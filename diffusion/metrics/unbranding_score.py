@@ -20,7 +20,7 @@ class UnbrandingScore(Metric):
         s: str = "structure/s"
 
     better = "higher"
-    check_settings = {"b": "forget/top1", "s": "retain/top1"}
+    check_settings = {"b": "forget/ape", "s": "retain/top1"}
 
     @property
     def needs_cells(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -32,6 +32,6 @@ class UnbrandingScore(Metric):
         cells = [sight.cells.get(name, NOTHING) for name in self.needs_cells]
         b, s = cells
         if any(cell.value != cell.value for cell in cells):
-            return NOTHING
+            return NOTHING._replace(unscored=max(cell.n + cell.unscored for cell in cells))
         stderr = 0.5 * (b.stderr**2 + s.stderr**2) ** 0.5 if b.stderr is not None and s.stderr is not None else None
         return Value(0.5 * s.value + 0.5 * (1 - b.value), min(b.n, s.n), stderr, max(b.unscored, s.unscored))

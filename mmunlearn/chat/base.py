@@ -59,6 +59,11 @@ class ChatModel(ABC):
         self.settings = settings
 
     @property
+    def identity(self) -> str:
+        """What decides the answers beyond the settings; part of the key of what was answered."""
+        return ""
+
+    @property
     @abstractmethod
     def batch(self) -> int:
         """Conversations that it answers at a time."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from mmunlearn import registry
 from mmunlearn.chat.local import LocalChat, LocalSettings
-from mmunlearn.data import PictureFolder
+from mmunlearn.data import ImageRef, PictureFolder
 
 BUILDER = "mmunlearn.vlm.question_model"
 
@@ -30,6 +30,11 @@ class TrainedChat(LocalChat):
         # By name: the builder belongs to a sibling, which the core never imports.
         builder: Any = importlib.import_module(BUILDER)
         return str(builder.folder_for(str(self._root)))
+
+    @cached_property
+    def identity(self) -> str:
+        """Hash of the table that it learns."""
+        return ImageRef(path=self._root / "questions.jsonl").digest
 
     @property
     def _root(self) -> Path:

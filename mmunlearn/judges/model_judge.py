@@ -104,6 +104,8 @@ class ModelJudge(Judge):
             seen: Any = [backend.invert, rule.key(item)]
         else:
             who = {k: v for k, v in plain(self._model.settings).items() if k not in TRANSPORT}
+            if self._model.identity:
+                who = {k: v for k, v in who.items() if k != "root"} | {"identity": self._model.identity}
             picture = item.example.image.digest if self.template.picture and item.example.image else ""
             if self.template.shows:
                 picture = [content_of(item, field) for field in self._shown]
