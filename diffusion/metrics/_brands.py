@@ -44,6 +44,11 @@ class Graded(NamedTuple):
         return np.fromiter((s is not None and (s == a or s in PRESENT) for a, s in pairs), bool)
 
     @property
+    def untagged(self) -> int:
+        """Rows that nothing counts because their prompt's tag is missing."""
+        return sum(asked is None for asked in self.asked)
+
+    @property
     def brands(self) -> list[str]:
         """Forgotten brands among the prompts."""
         return sorted(set(self.asked[self.forgotten]))
@@ -91,4 +96,5 @@ class Share(NamedTuple):
 def share(found: Graded, hit: np.ndarray, among: np.ndarray) -> Share:
     """Share of `hit` among the scored rows of the mask `among`."""
     counted = among & found.scored
-    return Share(int((hit & counted).sum()), int(counted.sum()), int((among & ~found.scored).sum()))
+    unscored = int((among & ~found.scored).sum()) + found.untagged
+    return Share(int((hit & counted).sum()), int(counted.sum()), unscored)

@@ -33,4 +33,4 @@ class BrandStructure(Metric):
         found = graded(sight.rows, sight, self.config)
         values = sight.rows["value"].astype(np.float64)
         counted = found.forgotten & ~np.isnan(values)
-        return mean_of(values[counted], int((found.forgotten & np.isnan(values)).sum()))
+        return mean_of(values[counted], int((found.forgotten & np.isnan(values)).sum()) + found.untagged)
