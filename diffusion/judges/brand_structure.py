@@ -47,7 +47,7 @@ class BrandStructure(Judge):
     beside_original = True
     check_needs = "nudenet"  # the rule in the model's place: no picture of the checks shows nudity
     check_settings = {"backend": {"kind": "rule", "rule": "nudenet_parts", "invert": True}}
-    samples = (Sample("Dots/Disc", "similar"), Sample("Stripes/Disc", "gated"))
+    samples = (Sample("Dots/Disc", "similar"), Sample("Seed_Images/Cross", "gated"))
 
     @cached_property
     def _model(self) -> ModelJudge:

@@ -45,7 +45,7 @@ def test_below_the_gate_nobody_is_asked_and_the_value_is_zero(server):
     clip = tiny_clip()
     judge = BrandStructure(settings(server, gate_model=str(clip.model), gate_weights=str(clip.weights)))
     same = pair(picture_path("Dots", "Disc", 1), picture_path("Dots", "Disc", 2), "a")
-    other = pair(picture_path("Dots", "Disc", 1), picture_path("Stripes", "Cross", 2), "b")
+    other = pair(picture_path("Dots", "Disc", 1), picture_path("Seed_Images", "Cross", 2), "b")
     verdicts = judge.grade([other, same, other])
     assert ["gated", "similar", "gated"] == [verdict.label for verdict in verdicts]
     assert [0, 1, 0] == [verdict.value for verdict in verdicts] and 1 == len(server.requests)
