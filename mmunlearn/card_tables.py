@@ -18,8 +18,13 @@ class EvaluationPlan(Settings):
 
     split: whose responses are judged. against: a second split (non-members). judge: a judge's name, or a mapping
     {name: …, settings}. metrics: metric names, or mappings {name: …, settings}. attack: an attack whose values become
+<<<<<<< HEAD
     further cells. section: stands for the name in the cells (several plans may share it). beside_original: the judge
     gets the original model's picture for the same prompt too; the plan waits until there is one.
+=======
+    further cells. goals: the attack pursues the split's examples as goals; the metrics read what came of them (success,
+    candidates …), not responses. section: stands for the name in the cells (several plans may share it).
+>>>>>>> main
     """
 
     name: str
@@ -28,6 +33,7 @@ class EvaluationPlan(Settings):
     judge: str | dict[str, Any] = "exact"
     metrics: tuple[str | dict[str, Any], ...] = ()
     attack: dict[str, Any] | None = None
+    goals: bool = Field(False, exclude_if=lambda value: not value)
     section: str = ""
     beside_original: bool = False
 
@@ -100,7 +106,8 @@ class RowSettings(Settings):
     """Settings of a row's method and where each of them comes from.
 
     method: of the full edition. requests: laid over them, in both editions, for the table's requests whose name fits
-    the pattern ("object_*"). mini: laid over them for the mini edition. presets: laid over by --preset, in both.
+    the pattern ("object_*"); one that names another method stands alone. mini: laid over them for the mini edition.
+    presets: laid over by --preset, in both.
     """
 
     method: dict[str, Any] = Field(default_factory=dict)
@@ -142,9 +149,11 @@ class Table(Settings):
     with the retrained model.
 
     requests: what is asked to be forgotten, by name: settings of the benchmark laid over the table's, one run of every
-    row each. request_editions: which of them an edition runs (all, where it is not named). sequential: the requests
-    come one after another, each starting from the checkpoint of the one before. request_rows: a row of the printed
-    table for every row and request (`<row>@<request>`) instead of their mean.
+    row each. request_editions: which of them an edition runs (all, where it is not named). row_requests: by edition
+    and row, the requests for which a costly row runs unless it is asked for by its name. sequential: the requests
+    come one after another, each starting from the checkpoint of the one before. after: by request, the earlier one
+    from whose models of the same row it starts instead of the original (relearning after unlearning). request_rows: a
+    row of the printed table for every row and request (`<row>@<request>`) instead of their mean.
     """
 
     title: str
@@ -158,7 +167,9 @@ class Table(Settings):
     compare: tuple[str, ...] = ()
     requests: dict[str, dict[str, Any]] = Field(default_factory=dict)
     request_editions: dict[Edition, tuple[str, ...]] = Field(default_factory=dict)
+    row_requests: dict[Edition, dict[str, tuple[str, ...]]] = Field(default_factory=dict)
     sequential: bool = False
+    after: dict[str, str] = Field(default_factory=dict)
     request_rows: bool = False
     notes: tuple[str, ...] = ()
 
@@ -172,16 +183,29 @@ class Table(Settings):
                 raise ValueError(f"request {name!r} becomes part of a folder's name: letters, digits and . _ + - only")
             if not settings or "name" in settings:
                 raise ValueError(f"request {name!r} holds settings of the benchmark other than its name")
+        order = list(self.requests)
+        for name, earlier in self.after.items():
+            if self.sequential or name not in order or earlier not in order[: order.index(name)]:
+                raise ValueError(f"after.{name}: {earlier!r} must be an earlier request, and the table not sequential")
         for edition, names in self.request_editions.items():
             for name in names:
                 if name not in self.requests:
                     raise ValueError(f"request_editions.{edition}: {name!r} is not among the requests")
+        for edition, rows in self.row_requests.items():
+            for row, names in rows.items():
+                if row not in self.rows or row == "original" or set(names) - set(self.requests):
+                    raise ValueError(f"row_requests.{edition}.{row}: only other rows and requests of the table")
         return self
 
     def requests_of(self, edition: Edition) -> tuple[str, ...]:
         """Names of the requests that an edition runs, in the order of the card."""
         chosen = self.request_editions.get(edition, tuple(self.requests))
         return tuple(name for name in self.requests if name in chosen)
+
+    def before(self, request: str) -> tuple[str, ...]:
+        """The requests that the models of a request have been through by `after`, in order."""
+        earlier = self.after.get(request)
+        return () if earlier is None else (*self.before(earlier), earlier)
 
     def names(self) -> tuple[str, ...]:
         """Names of the rows that the printed table may have: those of `request_rows` too."""

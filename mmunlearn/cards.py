@@ -60,9 +60,9 @@ class Weights(Settings):
 class EditionFacts(Settings):
     """Model, training recipe of original and retrained model, and data sizes of one edition.
 
-    weights: facts about the pretrained models that it names, by name.
-    unlearn: settings laid over the original when a method starts from it (adapters, frozen parts). decoding: laid over
-    every split's (a mini model's answers are short). presets: by --preset, laid over the model of every row.
+    weights: facts about the pretrained models that it names, by name. benchmark: settings of the benchmark, under the
+    table's. unlearn: settings laid over the original when a method starts from it (adapters, frozen parts). decoding:
+    laid over every split's (a mini model's answers are short). presets: by --preset, laid over the model of every row.
     """
 
     model: dict[str, Any]
@@ -70,6 +70,7 @@ class EditionFacts(Settings):
     data: dict[str, Any] = Field(default_factory=dict)  # the builder's sizes (mini)
     train: dict[str, Any] = Field(default_factory=dict)
     unlearn: dict[str, Any] = Field(default_factory=dict)
+    benchmark: dict[str, Any] = Field(default_factory=dict)
     weights: dict[str, Weights] = Field(default_factory=dict)
     decoding: dict[str, Any] = Field(default_factory=dict)
     presets: dict[str, dict[str, Any]] = Field(default_factory=dict)
@@ -93,6 +94,17 @@ class Collapsed(Settings):
     says: str
     utility: str
     below: float = Field(0.5, gt=0, lt=1)
+
+
+class Resists(Settings):
+    """A comparison to state whichever way it falls: whether `rows` have a lower mean over `cells` than the row
+    `against`. says: what is compared, the sentence's beginning."""
+
+    kind: Literal["resists"]
+    says: str
+    rows: tuple[str, ...]
+    against: str
+    cells: tuple[str, ...]
 
 
 class Disjoint(Settings):
@@ -127,7 +139,7 @@ class Card(Settings):
     published: dict[str, Published] = Field(default_factory=dict)
     rows: dict[str, Row]
     presets: dict[str, str] = Field(default_factory=dict)  # name -> what it does
-    findings: tuple[Annotated[Hidden | Collapsed, Field(discriminator="kind")], ...] = ()
+    findings: tuple[Annotated[Hidden | Collapsed | Resists, Field(discriminator="kind")], ...] = ()
     notes: tuple[str, ...] = ()
 
     @model_validator(mode="after")
@@ -174,18 +186,20 @@ class Card(Settings):
             raise UserError(f"{self.name} has no table {name!r}. {near_miss(name, self.tables)}")
         return name
 
-    def asked(self, table: str, request: str | None) -> dict[str, Any]:
-        """Settings of the benchmark for a table and one of its requests (None: none); UserError with near misses."""
+    def asked(self, table: str, request: str | None, edition: Edition | None = None) -> dict[str, Any]:
+        """Settings of the benchmark for a table and one of its requests (None: none), over those of the edition (None:
+        without these); UserError with near misses."""
         entry = self.tables[table]
+        under = merge(self.editions[edition].benchmark if edition else {}, entry.benchmark)
         if request is None:
-            return dict(entry.benchmark)
+            return under
         if not entry.requests:
             raise UserError(f"{self.name}: table {table!r} has no requests, so there is no {request!r}.")
         if request not in entry.requests:
             raise UserError(
                 f"{self.name}: table {table!r} has no request {request!r}. {near_miss(request, entry.requests)}"
             )
-        return merge(entry.benchmark, entry.requests[request])
+        return merge(under, entry.requests[request])
 
     def plans(self, table: str) -> tuple[EvaluationPlan, ...]:
         """Evaluations of a table."""
@@ -206,16 +220,26 @@ class Card(Settings):
         layers = [entry.method]
         if edition == "full":
             layers += [part.method for part in parts[1:]]
-        for part in parts:
-            layers += [over for pattern, over in part.requests.items() if fnmatchcase(request or "", pattern)]
+        asked = [
+            over for part in parts for pattern, over in part.requests.items() if fnmatchcase(request or "", pattern)
+        ]
+        other = next(
+            (over for over in reversed(asked) if over.get("name", entry.method["name"]) != entry.method["name"]), None
+        )
+        if other is not None:
+            return copy.deepcopy(other)  # another method than the row's: none of the row's settings are its own
+        layers += asked
         if edition == "mini":
             layers += [part.mini for part in parts]
         if preset is not None:
             layers += [part.presets.get(preset, {}) for part in parts]
         # The mini edition of a benchmark with pretrained models names another method for its original (retrain).
         name = next(layer["name"] for layer in reversed(layers) if "name" in layer)
-        settings: dict[str, Any] = dict(self.editions[edition].recipe) if name == "retrain" else {}
+        recipe: dict[str, Any] = dict(self.editions[edition].recipe) if name == "retrain" else {}
+        settings = recipe
         for layer in layers:
+            if layer.get("name", settings.get("name")) != settings.get("name"):
+                settings = recipe  # settings of another method are not this one's
             settings = merge(settings, layer)
         return copy.deepcopy(settings)  # cards are shared
 

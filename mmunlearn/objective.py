@@ -48,13 +48,14 @@ class Rules(Settings):
 
     reduction: means over answer tokens (the papers' code), or over sequences of each sequence's token mean.
     kl_scope: answer tokens; or, as the released code of TOFU, FIUBench and SafeEraser has it, every position of the
-    padded batch with prompt, image tokens and padding. refusals: drawn anew at each access, or once an example.
+    padded batch with prompt, image tokens and padding; or (sum) the sum over all of these divided by the examples, as
+    OFFSIDE's code has it. refusals: drawn anew at each access, or once an example.
     limit_nats: loss an item at which ascent leaves an answer alone (None: never). beta, gamma, margin_inside_beta: of
     npo, simnpo and dpo. reference: see Reference.
     """
 
     reduction: Literal["token", "sequence"] = "token"
-    kl_scope: Literal["answer", "all"] = "answer"
+    kl_scope: Literal["answer", "all", "sum"] = "answer"
     refusals: Literal["access", "example"] = "access"
     limit_nats: float | None = None
     beta: float = 0.1
@@ -121,10 +122,11 @@ class Objective:
         asked = {name for part in self.parts if part.kind in WITH_REFERENCE for name in part.on}
         if not asked:
             return
-        everywhere = self.rules.kl_scope == "all" and any(part.kind == "kl" for part in self.parts)
+        everywhere = self.rules.kl_scope != "answer" and any(part.kind == "kl" for part in self.parts)
         kind, augmented = self.rules.reference, any(streams[name].augment for name in asked)
         if everywhere and kind == "cached":
-            raise UserError(f"method[{self.who}].reference: kl_scope=all needs the model itself, not a cache.")
+            scope = self.rules.kl_scope
+            raise UserError(f"method[{self.who}].reference: kl_scope={scope} needs the model itself, not a cache.")
         # All positions of all examples would not fit a cache: the model answers instead.
         self._reference = Reference(handle, kind, augmented=augmented or everywhere)
         if self._reference.kind != "cached":
@@ -144,7 +146,7 @@ class Objective:
         return {part.name: self._term(part, handle, batches, scored) for part in self.parts}
 
     def _everywhere(self, part: Part) -> bool:
-        return part.kind == "kl" and self.rules.kl_scope == "all"
+        return part.kind == "kl" and self.rules.kl_scope != "answer"
 
     def _term(self, part: Part, handle: Handle, batches: Mapping[str, Batch], scored: Mapping[str, Scored]) -> Term:
         rules = self.rules
@@ -190,7 +192,7 @@ class Objective:
         return Term(total, "", weight, torch.as_tensor(count, dtype=torch.float64, device=total.device))
 
     def _kl_everywhere(self, part: Part, handle: Handle, batches: Mapping[str, Batch]) -> Term:
-        """The mean over all positions, padding included."""
+        """The mean over all positions, padding included; or their sum divided by the examples."""
         if not hasattr(handle, "score_everywhere"):
             raise UserError(f"method[{self.who}].kl_scope: this model knows answer positions only. Set it to answer.")
         assert self._reference is not None
@@ -198,7 +200,8 @@ class Objective:
         now, _ = handle.score_everywhere(batches[name])  # type: ignore[attr-defined]
         before, _ = self._reference.ask("score_everywhere", batches[name])
         each = losses.divergence(before, now, "categorical")
-        count = torch.tensor(float(each.numel()), dtype=torch.float64, device=each.device)
+        counted = each.numel() if self.rules.kl_scope == "all" else len(batches[name])
+        count = torch.tensor(float(counted), dtype=torch.float64, device=each.device)
         return Term(each.sum(), "", part.weight, count)
 
     def _before(self, batch: Batch) -> Scored:

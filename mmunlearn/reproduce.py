@@ -26,8 +26,8 @@ ALWAYS = ("original", "retrain")
 
 @dataclass(frozen=True)
 class Plan:
-    """What to reproduce. rows: a choice of the table's rows (original and retrain are always there). requests: a choice
-    of the table's requests."""
+    """What to reproduce. rows: a choice of the table's rows (original and retrain are always there; a row that is named
+    runs for all requests). requests: a choice of the table's requests."""
 
     benchmark: str
     out: Path
@@ -85,7 +85,8 @@ def chosen_requests(card: Card, table: str, edition: Edition, requests: Sequence
             raise UserError(f"--requests: table {table!r} of {card.name} has no requests. Leave the option out.")
         if request not in listed:
             raise UserError(f"--requests: table {table!r} has no request {request!r}. {near_miss(request, listed)}")
-    return tuple(request for request in listed if not requests or request in requests)
+    before = {earlier for request in requests for earlier in card.tables[table].before(request)}
+    return tuple(request for request in listed if not requests or request in requests or request in before)
 
 
 def points(card: Card, plan: Plan) -> list[Point]:
@@ -95,9 +96,17 @@ def points(card: Card, plan: Plan) -> list[Point]:
     rows = [row for row in chosen_rows(card, table, plan.rows) if plan.edition in card.rows[row].editions]
     found = [Point("original", seed) for seed in range(plan.seeds)] if requests and "original" in rows else []
     for row in sorted(rows, key=lambda row: row not in ALWAYS):  # stable: the table's order otherwise
-        chained = card.tables[table].sequential and not _from_scratch(card, row)
+        entry = card.tables[table]
+        few = None if row in plan.rows else entry.row_requests.get(plan.edition, {}).get(row)
         for number, request in enumerate(requests or (None,)):
-            earlier = tuple(requests[:number]) if chained else ()
+            if few is not None and request not in few:
+                continue
+            earlier = entry.before(request) if request else ()
+            if entry.sequential:
+                earlier = tuple(requests[:number])
+            # A request may ask something else of the row's models than its method (relearning of the retrained one).
+            if row == "original" or card.method(row, table, plan.edition, plan.preset, request)["name"] == "retrain":
+                earlier = ()
             found += [Point(row, seed, request, earlier) for seed in range(plan.seeds)]
     return found
 
@@ -123,7 +132,7 @@ def run_settings(card: Card, plan: Plan, point: Point) -> dict[str, Any]:
     start = start_of(card, point)
     settings: dict[str, Any] = {
         "modality": card.modality,
-        "benchmark": {"name": card.name, **card.asked(table, request)},
+        "benchmark": {"name": card.name, **card.asked(table, request, plan.edition)},
         "edition": plan.edition,
         "root": str(plan.root.resolve()) if plan.root else None,
         "row": row,

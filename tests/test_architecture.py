@@ -57,6 +57,7 @@ LAYERS = [
         "evaluate",
         "judge_audit",
         "flags",
+        "goal_evaluation",
         "manifest",
         "model_cache",
         "report",

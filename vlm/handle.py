@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -18,7 +18,7 @@ from mmunlearn.handle import Batch, Decoding, Handle, Response, Scored, View, we
 from mmunlearn.settings import build, merge, plain
 from mmunlearn.token_stats import LogitForm, TokenStats, token_logprobs, token_stats
 
-from . import adapters, response_rows, storage
+from . import adapters, response_rows, single_edits, storage
 from .families.base import Picture
 from .families.find import family_of
 from .features import FeatureCache, model_inputs, served
@@ -81,8 +81,17 @@ class VlmHandle(Handle):
 
         Pictures have no training views: `view` is kept and changes nothing.
         """
-        drawn = [self.tokens(example) for example in examples]
-        pictures = [self.picture(example) for example in examples]
+        return self.collated(examples, [self.tokens(example) for example in examples], view)
+
+    def collated(
+        self,
+        examples: Sequence[Example],
+        drawn: Sequence[Drawn],
+        view: View | None = None,
+        pictures: Sequence[Picture | None] | None = None,
+    ) -> Batch:
+        """As `collate`, for the caller's token ids and prepared pictures; pictures with a graph pass the tower."""
+        pictures = pictures if pictures is not None else [self.picture(example) for example in examples]
         tensors = self.padded([ids for ids, _ in drawn], left=False)
         labels = torch.full_like(tensors["input_ids"], IGNORED)
         for row, (ids, start) in enumerate(drawn):
@@ -123,6 +132,9 @@ class VlmHandle(Handle):
         modes = [(layer, layer.training) for layer in self.module.modules()]
         self.module.eval()
         rows = [response_rows.asked(example) for example in examples]
+        edits = single_edits.edits_of(self.model)
+        if edits is not None:
+            rows = [row | {"edit_kind": edits.kind} for row in rows]
         size = max(1, how.batch_size)
         if how.fields.get("score", True):
             response_rows.add_scores(self, examples, rows, size)
@@ -361,9 +373,13 @@ class VlmHandle(Handle):
             for name, tensor in self.family.text(tokens, start, pictures[row]).items():
                 whole = made.setdefault(name, tensor.new_zeros(*ids.shape))
                 whole[row, attention[row].bool()] = tensor
+        edits = single_edits.edits_of(self.model)
+        if edits is not None:
+            made["edit"] = edits.rows(examples)
         if not self.family.mixed:
             made["pictured"] = torch.tensor([picture is not None for picture in pictures])
-        if self._keeps_features() and self.family.pixels in made:
+        pixels = made.get(self.family.pixels)
+        if pixels is not None and not pixels.requires_grad and self._keeps_features():
             present = [(e.image.digest, p) for e, p in zip(examples, pictures, strict=True) if e.image and p]
             kept = self.cache.get(self.model, [digest for digest, _ in present], [p for _, p in present])
             made["features"] = self.family.stand_in(kept)
@@ -375,9 +391,17 @@ class VlmHandle(Handle):
             return False
         return not any(p.requires_grad for p in self.family.tower_parameters(self.model))
 
-    def serving(self, tensors: Mapping[str, Tensor]) -> AbstractContextManager[None]:
-        """While open, the tower answers with the kept features among `tensors`; nothing where there are none."""
-        return served(self.family, self.model) if "features" in tensors else nullcontext()
+    @contextmanager
+    def serving(self, tensors: Mapping[str, Tensor]) -> Iterator[None]:
+        """While open, the tower answers with the kept features among `tensors`, and every row's own edit is in place;
+        nothing where there are none."""
+        with ExitStack() as stack:
+            if "features" in tensors:
+                stack.enter_context(served(self.family, self.model))
+            edits = single_edits.edits_of(self.model)
+            if edits is not None and "edit" in tensors:
+                stack.enter_context(single_edits.applied(self.model, edits, tensors["edit"]))
+            yield
 
     def head(self) -> tuple[Tensor, Tensor | None]:
         """Weight (vocabulary, width) and bias of the lm head."""

@@ -1,6 +1,7 @@
 """Rows of responses: what was asked, token statistics of targets and choices, generated text."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -101,10 +102,21 @@ def _record(row: dict[str, Any], choice: int, stats: TokenStats) -> None:
         }  # fmt: skip
 
 
-def complete(handle: "VlmHandle", examples: Sequence[Example], how: Decoding, seed: int) -> list[str]:
-    """Generated continuations of the examples' questions, decoded and stripped; batches of similar length."""
+def complete(
+    handle: "VlmHandle",
+    examples: Sequence[Example],
+    how: Decoding,
+    seed: int,
+    prompts: Sequence[tuple[int, ...]] | None = None,
+    around: Callable[[list[int], int], AbstractContextManager[Any]] | None = None,
+) -> list[str]:
+    """Generated continuations of the examples' questions, decoded and stripped; batches of similar length.
+
+    prompts: the caller's token ids in place of the examples' own. around: opened about each batch, told which examples
+    are in it and how many positions their prompts have, padding on the left included.
+    """
     texts = [""] * len(examples)
-    prompts = [handle.prompt_ids(example) for example in examples]
+    prompts = prompts if prompts is not None else [handle.prompt_ids(example) for example in examples]
     order = sorted(range(len(examples)), key=lambda i: (examples[i].image is None, len(prompts[i])))
     ends = handle.end_ids()
     for part in parts(handle, order, examples, how.batch_size):
@@ -115,7 +127,8 @@ def complete(handle: "VlmHandle", examples: Sequence[Example], how: Decoding, se
         if how.temperature > 0:
             keys = [example.key for example in chosen]
             sampling = KeyedSampling(keys, seed, how.temperature, float(how.fields.get("top_p", 1.0)))
-        with handle.serving(tensors):
+        changed = around(part, tensors["input_ids"].shape[1]) if around is not None else nullcontext()
+        with handle.serving(tensors), changed:
             made = generate(
                 handle.module, model_inputs(tensors), max_new_tokens=how.max_new_tokens, end_ids=ends,
                 pad_id=handle.pad_id(), sampling=sampling,

@@ -1,7 +1,8 @@
 """Attacks that pursue goals one by one: get this answer, this picture out of the model again.
 
-`InputAttack` searches for another input, `ReadoutAttack` reads candidates out of the model. Both give an explicit set
-of candidates a goal in order of promise, so that success at a budget B is whether any of the first B succeeds.
+`InputAttack` searches for another input, `AnswerAttack` changes embeddings or activations while the question is
+answered, `ReadoutAttack` reads candidates out of the model. Each gives an explicit set of candidates a goal in order of
+promise, so that success at a budget B is whether any of the first B succeeds.
 """
 
 import time
@@ -29,6 +30,17 @@ class Trial(NamedTuple):
     promise: float = 0.0
     goal: int = 0
     origin: str = ""
+
+
+class Answer(NamedTuple):
+    """An answer obtained while something other than the input was changed, and how promising the search thought it.
+
+    fields: of the response, as the judge reads them. origin: what was changed ("step 40").
+    """
+
+    fields: Mapping[str, Any]
+    origin: str
+    promise: float = 0.0
 
 
 class Reading(NamedTuple):
@@ -104,6 +116,7 @@ class GoalAttack(Attack):
         """
         cache: dict[str, Verdict] = {}
         left = [goal for goal in goals if goal.id not in have]
+        self.begin(goals)
         for first in range(0, len(left), self.config.together):
             group = left[first : first + self.config.together]
             meter = Metered(handle, self.access)
@@ -116,6 +129,9 @@ class GoalAttack(Attack):
             for goal, verdict, own in zip(group, clean, tries, strict=True):
                 cost = replace(meter.by_goal.get(goal.id, Cost()), seconds=seconds)
                 yield Outcome(goal.id, verdict, tuple(own), cost)
+
+    def begin(self, goals: Sequence[Example]) -> None:
+        """Told once a run, before any search, which goals there are: for attacks that learn from the others."""
 
     @abstractmethod
     def pursue(self, meter: Metered, goals: Sequence[Example], seed: int) -> list[list[Any]]:
@@ -146,6 +162,10 @@ class InputAttack(GoalAttack):
         asks them it names them by `renamed`.
         """
 
+    def decoding(self, how: Decoding) -> Decoding:
+        """How candidates are answered: as the clean question, unless the attack is about that."""
+        return how
+
     @final
     def pursue(self, meter: Metered, goals: Sequence[Example], seed: int) -> list[list[Trial]]:
         """The most promising `candidates` of each goal, the earlier first among equals; the goal itself if none."""
@@ -161,7 +181,8 @@ class InputAttack(GoalAttack):
     @final
     def asked(self, handle: Handle, goals: Sequence[Example], found: list[list[Any]], how: tuple) -> list[list[Try]]:
         """Every candidate asked in one batch and judged against its goal's target and tags."""
-        judge, decoding, seed, cache = how
+        judge, clean, seed, cache = how
+        decoding = self.decoding(clean)
         flat = [
             (index, replace(trial.candidate, id=renamed(goals[index].id, number)), trial.origin)
             for index, own in enumerate(found)
@@ -172,6 +193,39 @@ class InputAttack(GoalAttack):
         tries: list[list[Try]] = [[] for _ in goals]
         for (index, example, origin), answer, verdict in zip(flat, answers, verdicts, strict=True):
             tries[index].append(Try(origin, verdict, example, answer.fields))
+        return tries
+
+
+class AnswerAttack(GoalAttack):
+    """An attack that makes the model answer the goal's own question with changed embeddings or activations.
+
+    Weights and input stay as they are, and no example can carry the change: the subclass gives the answers themselves.
+    """
+
+    access = Access.WEIGHTS
+
+    class Config(InputSettings):
+        """Settings and budget; every field has a default."""
+
+    @abstractmethod
+    def answers(self, handle: Metered, goals: Sequence[Example], seed: int) -> list[list[Answer]]:
+        """Answers to each goal; what it makes of a goal must not depend on those searched together with it."""
+
+    @final
+    def pursue(self, meter: Metered, goals: Sequence[Example], seed: int) -> list[list[Answer]]:
+        """The most promising `candidates` answers of each goal, the earlier first among equals."""
+        found = self.answers(meter, goals, seed)
+        return [sorted(own, key=lambda answer: -answer.promise)[: self.config.candidates] for own in found]
+
+    @final
+    def asked(self, handle: Handle, goals: Sequence[Example], found: list[list[Any]], how: tuple) -> list[list[Try]]:
+        """The answers judged against their goal's target and tags; nothing is asked again."""
+        judge, _, _, cache = how
+        flat = [(index, answer) for index, own in enumerate(found) for answer in own]
+        verdicts = judge([Item(goals[index], answer.fields) for index, answer in flat], cache)
+        tries: list[list[Try]] = [[] for _ in goals]
+        for (index, answer), verdict in zip(flat, verdicts, strict=True):
+            tries[index].append(Try(answer.origin, verdict, None, answer.fields))
         return tries
 
 

@@ -2,6 +2,8 @@
 
 import re
 
+from pydantic import field_validator
+
 from mmunlearn.judges._words import normal
 from mmunlearn.judges.base import UNSCORED, Item, Judge, Sample, Verdict
 from mmunlearn.settings import Settings
@@ -23,9 +25,24 @@ class ChoiceLetter(Judge):
     """
 
     class Config(Settings):
-        """How replies are read."""
+        """How replies are read. patterns: regular expressions with one group, tried in order instead of all other
+        reading; a reply that none fits is wrong, as in scripts that read so (OFFSIDE: "[Tt]he answer is ([A-D])", then
+        "^([A-D])$")."""
 
         first_letter_only: bool = False
+        patterns: tuple[str, ...] = ()
+
+        @field_validator("patterns")
+        @classmethod
+        def _one_group(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+            for pattern in value:
+                try:
+                    groups = re.compile(pattern).groups
+                except re.error as error:
+                    raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
+                if groups != 1:
+                    raise ValueError(f"{pattern!r} has {groups} groups, must have one")
+            return value
 
     offered = ("right", "wrong")
     needs_target = True
@@ -41,6 +58,11 @@ class ChoiceLetter(Judge):
         target, text = item.example.target, item.fields.get("text")
         if not isinstance(text, str) or not isinstance(target, str) or len(target.strip()) != 1:
             return UNSCORED
+        if self.config.patterns:
+            found = (re.search(pattern, text) for pattern in self.config.patterns)
+            said = next((match[1] for match in found if match), "")
+            right = said == target.strip()
+            return Verdict(float(right), "right" if right else "wrong", said or "not understood")
         options = [line for line in item.example.tags.get("options", "").split("\n") if line]
         heard = text.strip()[:1].upper() if self.config.first_letter_only else named(text, options)
         if not heard or not "A" <= heard <= "Z" or (options and ord(heard) - ord("A") >= len(options)):

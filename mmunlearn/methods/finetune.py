@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+from pydantic import Field
+
 from mmunlearn.data import Split
 from mmunlearn.handle import Handle
 from mmunlearn.methods.base import GradientMethod, Need, Optimiser, Phase, Step, Term
@@ -19,14 +21,23 @@ class Finetune(GradientMethod):
     paper = "Golatkar et al. 2020 (baseline); Choi and Na 2023 (MUFAC)"
 
     class Config(GradientMethod.Config):
-        """Defaults of the SalUn harness."""
+        """Defaults of the SalUn harness. on: the split that is trained on (corrected facts, say). steps: of the
+        optimiser, instead of epochs."""
 
+        on: str = Need.RETAIN.value
+        steps: int | None = Field(None, ge=1)
         optimiser: Optimiser = Optimiser(lr=0.01, momentum=0.9, weight_decay=5e-4)
         epochs: int = 10
 
+    def required(self) -> frozenset[str]:
+        """The split that is trained on."""
+        return frozenset({self.config.on})
+
     def phases(self, handle: Handle, data: Mapping[str, Split], run) -> Sequence[Phase]:
         """One phase of cross-entropy."""
-        return [self.simple_phase(self._terms, {"retain": self.stream(data["retain"])}, "retain")]
+        on, more = self.config.on, {} if self.config.steps is None else {"steps": self.config.steps}
+        return [self.simple_phase(self._terms, {on: self.stream(data[on])}, on, **more)]
 
     def _terms(self, handle: Handle, batches, step: Step) -> dict[str, Term]:
-        return {"ce": Term(handle.score(batches["retain"]).nll.sum(), "retain")}
+        (stream,) = batches
+        return {"ce": Term(handle.score(batches[stream]).nll.sum(), stream)}

@@ -1,6 +1,7 @@
 """What text metrics share: rows that were answered, the first sentence, a mean with its error."""
 
 import math
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -18,6 +19,16 @@ def answered(rows: Rows, *columns: str) -> tuple[Rows, int]:
         return rows.take([]), len(rows)
     keep = np.asarray([not any(_missing(rows[name][i]) for name in columns) for i in range(len(rows))])
     return rows.take(np.flatnonzero(keep)), int((~keep).sum())
+
+
+def picked(rows: Rows, where: Mapping[str, str]) -> Rows:
+    """Rows whose tags have the values of `where`; none where a tag is unknown."""
+    if not where or not len(rows):
+        return rows
+    columns = {f"tag.{name}": value for name, value in where.items()}
+    if any(column not in rows for column in columns):
+        return rows.take([])
+    return rows.take([i for i in range(len(rows)) if all(rows[c][i] == value for c, value in columns.items())])
 
 
 def _missing(value: object) -> bool:
@@ -40,6 +51,19 @@ def mean_of(values: np.ndarray, unscored: int = 0) -> Value:
     n = len(known)
     stderr = float(known.std(ddof=1) / math.sqrt(n)) if n > 1 else None
     return Value(float(known.mean()), n, stderr, unscored)
+
+
+def best_of(values: np.ndarray, rows: Rows, tag: str) -> np.ndarray:
+    """The highest value of each group of rows that share the tag's value, groups in order; `values` where no tag is
+    named. NaN where a group has no known value or the rows have not the tag."""
+    if not tag:
+        return values
+    if f"tag.{tag}" not in rows:
+        return np.full(len(values), np.nan)
+    groups: dict[str, float] = {}
+    for value, group in zip(values, rows[f"tag.{tag}"], strict=True):
+        groups[str(group)] = float(np.fmax(groups.get(str(group), np.nan), value))
+    return np.asarray(list(groups.values()))
 
 
 def choice_columns(divide_by: DivideBy) -> tuple[str, ...]:

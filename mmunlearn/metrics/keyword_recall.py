@@ -3,8 +3,9 @@
 import math
 
 import numpy as np
+from pydantic import Field
 
-from mmunlearn.metrics._text import Cut, answered, mean_of, shortened
+from mmunlearn.metrics._text import Cut, answered, best_of, mean_of, picked, shortened
 from mmunlearn.metrics.base import Metric, Sight, Value
 from mmunlearn.settings import Settings
 
@@ -26,9 +27,13 @@ class KeywordRecall(Metric):
     """
 
     class Config(Settings):
-        """cut: how much of the answer counts (`reference`: up to the first full stop, nothing without one)."""
+        """cut: how much of the answer counts (`reference`: up to the first full stop, nothing without one). where:
+        tags that a row must have. best_by: a tag; the best row of each of its values counts (several wordings of one
+        question, as an attacker would ask)."""
 
         cut: Cut = "none"
+        where: dict[str, str] = Field(default_factory=dict)
+        best_by: str = ""
 
     better = "higher"
     columns = ("text", COLUMN)
@@ -36,11 +41,12 @@ class KeywordRecall(Metric):
 
     def reduce(self, sight: Sight) -> Value:
         """The mean with its standard error."""
-        rows, unscored = answered(sight.rows, *self.columns)
+        rows, unscored = answered(picked(sight.rows, self.config.where), *self.columns)
         if not len(rows):
             return mean_of(np.empty(0), unscored)
         pairs = zip(rows["text"], rows[COLUMN], strict=True)
-        return mean_of(np.asarray([held(shortened(text, self.config.cut), keys) for text, keys in pairs]), unscored)
+        values = np.asarray([held(shortened(text, self.config.cut), keys) for text, keys in pairs])
+        return mean_of(best_of(values, rows, self.config.best_by), unscored)
 
 
 def held(text: str, keywords: str) -> float:

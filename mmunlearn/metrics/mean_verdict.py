@@ -1,7 +1,9 @@
 """Mean verdict: the judge's value, averaged over the rows that it scored; with `label`, the share of that label."""
 
 import numpy as np
+from pydantic import Field
 
+from mmunlearn.metrics._text import picked
 from mmunlearn.metrics.base import NOTHING, Metric, Sight, Value, scored
 from mmunlearn.settings import Settings
 
@@ -18,17 +20,24 @@ class MeanVerdict(Metric):
     """
 
     class Config(Settings):
-        """Of what the mean is taken."""
+        """Of what the mean is taken. where: tags that a row must have. failed: value of a row that the judge left
+        unscored, as reference scripts have it (None: it is left out of the mean)."""
 
         label: str = ""
         complement: bool = False
+        where: dict[str, str] = Field(default_factory=dict)
+        failed: float | None = None
 
     better = "higher"
     columns = ("value",)
 
     def reduce(self, sight: Sight) -> Value:
         """Mean and standard error over scored rows; the others are counted."""
-        rows, unscored = scored(sight.rows, *self.columns)
+        wanted = picked(sight.rows, self.config.where)
+        if self.config.failed is not None and len(wanted) and "value" in wanted:
+            value = wanted["value"].astype(np.float64)
+            wanted = wanted.with_column("value", np.where(np.isnan(value), self.config.failed, value))
+        rows, unscored = scored(wanted, *self.columns)
         if not len(rows):
             return NOTHING._replace(unscored=unscored)
         values = rows["value"].astype(np.float64)

@@ -3,9 +3,10 @@
 from typing import Any, Literal
 
 import numpy as np
+from pydantic import Field
 
 from mmunlearn.errors import UserError
-from mmunlearn.metrics._text import Cut, answered, mean_of, shortened
+from mmunlearn.metrics._text import Cut, answered, mean_of, picked, shortened
 from mmunlearn.metrics.base import Metric, Sight, Value
 from mmunlearn.settings import Settings
 
@@ -23,11 +24,14 @@ class RougeL(Metric):
     """
 
     class Config(Settings):
-        """part: recall, precision or F1. stemmer: compare word stems. cut: how much of the answer counts."""
+        """part: recall, precision or F1. stemmer: compare word stems. cut: how much of the answer counts. where: tags
+        that a row must have. exact: the share of rows whose score is 1 instead (MedForget's accuracy)."""
 
         part: Literal["recall", "precision", "f1"] = "recall"
         stemmer: bool = True
         cut: Cut = "none"
+        where: dict[str, str] = Field(default_factory=dict)
+        exact: bool = False
 
     better = "higher"
     columns = ("text", "target")
@@ -35,14 +39,15 @@ class RougeL(Metric):
 
     def reduce(self, sight: Sight) -> Value:
         """The mean with its standard error."""
-        rows, unscored = answered(sight.rows, *self.columns)
+        rows, unscored = answered(picked(sight.rows, self.config.where), *self.columns)
         if not len(rows):
             return mean_of(np.empty(0), unscored)
         score = scorer(self.config.stemmer)
         field = {"recall": "recall", "precision": "precision", "f1": "fmeasure"}[self.config.part]
         pairs = zip(rows["target"], rows["text"], strict=True)
         values = [getattr(score(target, shortened(text, self.config.cut)), field) for target, text in pairs]
-        return mean_of(np.asarray(values), unscored)
+        each = np.asarray(values)
+        return mean_of((each == 1.0).astype(np.float64) if self.config.exact else each, unscored)
 
 
 def scorer(stemmer: bool) -> Any:

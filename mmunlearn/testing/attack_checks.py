@@ -16,7 +16,7 @@ import numpy as np
 from mmunlearn.attack_stage import AttackOptions, Stage, run_stage
 from mmunlearn.attack_target import Target
 from mmunlearn.attacks.base import Access, Attack, Metered, RowsAttack, WeightAttack
-from mmunlearn.attacks.base_goals import GoalAttack, InputAttack, ReadoutAttack
+from mmunlearn.attacks.base_goals import AnswerAttack, GoalAttack, InputAttack, ReadoutAttack
 from mmunlearn.data import Split
 from mmunlearn.errors import UserError
 from mmunlearn.handle import weights_digest
@@ -40,7 +40,8 @@ def checks(cls: type[Attack]) -> list[Check]:
         "access enforced": lambda: _access(cls),
     }
     kinds: tuple[tuple[type[Attack], Mapping[str, Callable[[type[Any]], None]]], ...] = (
-        (WeightAttack, _WEIGHT), (RowsAttack, _ROWS), (InputAttack, INPUT), (ReadoutAttack, READOUT),
+        (WeightAttack, _WEIGHT), (RowsAttack, _ROWS), (InputAttack, INPUT), (AnswerAttack, INPUT),
+        (ReadoutAttack, READOUT),
     )  # fmt: skip
     for kind, own in kinds:
         if issubclass(cls, kind):

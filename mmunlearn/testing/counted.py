@@ -16,6 +16,12 @@ class Counted(Handle):
         self.handle, self.modality = handle, handle.modality  # type: ignore[misc]
         self.log = {"queries": 0, "steps": 0, "answers": 0} if log is None else log
 
+    def __getattr__(self, name: str) -> Any:
+        """A sibling's own verbs, uncounted."""
+        if name.startswith("__") or name == "handle":
+            raise AttributeError(name)
+        return getattr(self.handle, name)
+
     @property
     def module(self) -> Any:  # type: ignore[override]
         return self.handle.module

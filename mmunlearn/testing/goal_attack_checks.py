@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmunlearn.attacks.base import Metered
-from mmunlearn.attacks.base_goals import GoalAttack, InputAttack, Outcome, ReadoutAttack
+from mmunlearn.attacks.base_goals import GoalAttack, Outcome, ReadoutAttack
 from mmunlearn.data import Split
 from mmunlearn.handle import weights_digest
 from mmunlearn.judges.base import Item, Judge, Verdict
@@ -42,16 +42,16 @@ def _with(cls: type[GoalAttack], **settings: Any) -> GoalAttack:
 
 def _found(outcome: Outcome) -> list[Any]:
     """What an outcome found, without seconds and places of files."""
-    return [(t.origin, t.candidate, t.verdict.explanation) for t in outcome.tries]
+    return [(t.origin, t.candidate, t.answer.get("text"), t.verdict.raw) for t in outcome.tries]
 
 
-def _input_judge(cls: type[InputAttack]) -> None:
+def _input_judge(cls: type[GoalAttack]) -> None:
     outcomes = _outcomes(cls)
     assert [o.attacked.value for o in outcomes] == [0.0] * len(outcomes), "success is not the judge's verdict"
     assert [o.clean.value for o in outcomes] == [0.0] * len(outcomes)
 
 
-def _input_budget(cls: type[InputAttack]) -> None:
+def _input_budget(cls: type[GoalAttack]) -> None:
     for outcome in _outcomes(cls):
         assert 1 <= len(outcome.tries) <= make(cls).config.candidates, "other than the budget's number of candidates"
 
@@ -107,7 +107,7 @@ def _goals_resumable(cls: type[GoalAttack]) -> None:
 def _read_sets(cls: type[ReadoutAttack]) -> None:
     """Candidate sets are explicit and hold nothing twice."""
     for outcome in _outcomes(cls):
-        texts = [t.verdict.explanation for t in outcome.tries]
+        texts = [t.verdict.raw for t in outcome.tries]
         assert texts, "an empty candidate set"
         assert len(texts) == len(set(texts)), "a candidate stands twice in its set"
 

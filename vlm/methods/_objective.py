@@ -16,10 +16,13 @@ ForgetRule = Literal["ascent", "po", "npo", "simnpo", "dpo"]
 
 
 class Weights(Settings):
-    """Coefficients of the forget part, of the retain part and of the prompt decouple loss; 0 leaves a part out."""
+    """Coefficients of the forget part, of the retain part and of the prompt decouple loss; 0 leaves a part out.
+
+    ce: of cross-entropy on retain beside a retain part of another kind (OFFSIDE's KL)."""
 
     forget: float = Field(1.0, ge=0)
     retain: float = Field(0.0, ge=0)
+    ce: float = Field(0.0, ge=0)
     pd: float = Field(0.0, ge=0)
 
 
@@ -61,7 +64,8 @@ class ObjectiveMethod(GradientMethod):
             "simnpo": Part("simnpo", ("forget",), w.forget),
             "dpo": Part("dpo", ("refusal", "forget"), w.forget),
         }[self.forget_rule()]
-        return (forget, Part(self.config.retain, ("retain",), w.retain), Part("ce", ("pd",), w.pd))
+        kept = [Part(self.config.retain, ("retain",), w.retain), Part("ce", ("retain",), w.ce)]
+        return (forget, *kept, Part("ce", ("pd",), w.pd))
 
     def forget_rule(self) -> ForgetRule:
         """The rule of the forget part."""

@@ -4,6 +4,7 @@ import pytest
 
 from mmunlearn import registry
 from mmunlearn.data import Example
+from mmunlearn.errors import UserError
 from mmunlearn.judges.base import Item
 from mmunlearn.judges.vqa_answer import PEOPLE, plain_answer
 
@@ -123,6 +124,25 @@ def test_choice_letters(text, letter):
 
 def test_the_very_first_character_on_request():
     assert "wrong" == label("choice_letter", "A dog", target="B", first_letter_only=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("B", "right"), ("The answer is B", "right"), ("the answer is B.", "right"), ("A", "wrong"),
+        ("B.", "wrong"), ("A)", "wrong"), ("b", "wrong"), ("The answer is: B", "wrong"), ("", "wrong"),
+    ],
+)  # fmt: skip
+def test_patterns_read_strictly_and_count_what_they_cannot_read_as_wrong(text, expected):
+    patterns = ("[Tt]he answer is ([A-D])", "^([A-D])$")
+    found = verdict("choice_letter", text, target="B", patterns=patterns)
+    assert (expected, True) == (found.label, found.scored)
+
+
+@pytest.mark.parametrize("pattern", ["(", "A|B", "(A)(B)"])
+def test_a_pattern_needs_one_group(pattern):
+    with pytest.raises(UserError, match=r"judge\[choice_letter\].patterns"):
+        verdict("choice_letter", "A", target="A", patterns=(pattern,))
 
 
 def slow_vqa(given, people):

@@ -199,3 +199,26 @@ def test_engine_runs_all_streams_on_a_fresh_model(task, run):
     chosen.prepare(handle, splits, run)
     Engine(handle, run).run(chosen.phases(handle, splits, run))
     assert {"ce_refusal_retain", "ce_pd"} == set(run.events("step")[-1]["terms"])
+
+
+def test_kl_scope_sum_is_the_sum_over_every_position_divided_by_the_examples(task):
+    """OFFSIDE's KL: weights .5, .5 and .05 on ascent, cross-entropy and the summed divergence."""
+    from mmunlearn.vlm.methods.kl import Kl
+
+    handle, data = task()
+    method = Kl({"kl_scope": "sum", "weights": {"forget": 0.5, "retain": 0.05, "ce": 0.5}, "batch_size": 4})
+    assert ["ascent_forget", "kl_retain", "ce_retain"] == [part.name for part in method.objective().parts]
+    objective = method.objective()
+    streams = objective.streams(data, 0, method.stream)
+    objective.remember(handle, streams, 1)
+    with torch.no_grad():
+        for parameter in handle.module.parameters():
+            parameter.add_(0.01 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
+    batches = {name: handle.collate(data[name].examples[:4]) for name in ("forget", "retain")}
+    term = objective.terms(handle, batches, None)["kl_retain"]
+    now, _ = handle.score_everywhere(batches["retain"])
+    before, _ = objective._reference.ask("score_everywhere", batches["retain"])
+    p, q = before.double().softmax(-1), now.double().softmax(-1)
+    expected = sum((p[i, t] * (p[i, t] / q[i, t]).log()).sum() for i in range(len(p)) for t in range(p.shape[1]))
+    assert 4.0 == float(term.count)
+    assert expected.item() == pytest.approx(term.sum.item(), rel=1e-4)
