@@ -217,16 +217,12 @@ def reduce(
     splits = _StoredRows(run.path, data)
     judged: dict[str, Rows] = {}
     for plan in plans:
-<<<<<<< HEAD
-        if plan.beside_original and against.original is None:
-            continue
-        rows = judge(run, plan, data[plan.split], modality, against.original) if plan.split else Rows((), {})
-=======
         if plan.goals:
             _add_goal_cells(cells, run, plan, modality, against)
             continue
-        rows = judge(run, plan, data[plan.split], modality) if plan.split else Rows((), {})
->>>>>>> main
+        if plan.beside_original and against.original is None:
+            continue
+        rows = judge(run, plan, data[plan.split], modality, against.original) if plan.split else Rows((), {})
         if rows is None:
             continue
         judged[plan.name] = rows
