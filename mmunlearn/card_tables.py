@@ -18,13 +18,9 @@ class EvaluationPlan(Settings):
 
     split: whose responses are judged. against: a second split (non-members). judge: a judge's name, or a mapping
     {name: …, settings}. metrics: metric names, or mappings {name: …, settings}. attack: an attack whose values become
-<<<<<<< HEAD
-    further cells. section: stands for the name in the cells (several plans may share it). beside_original: the judge
-    gets the original model's picture for the same prompt too; the plan waits until there is one.
-=======
     further cells. goals: the attack pursues the split's examples as goals; the metrics read what came of them (success,
     candidates …), not responses. section: stands for the name in the cells (several plans may share it).
->>>>>>> main
+    beside_original: the judge gets the original model's picture for the same prompt too; the plan waits for one.
     """
 
     name: str
