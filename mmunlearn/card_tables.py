@@ -20,6 +20,7 @@ class EvaluationPlan(Settings):
     {name: …, settings}. metrics: metric names, or mappings {name: …, settings}. attack: an attack whose values become
     further cells. goals: the attack pursues the split's examples as goals; the metrics read what came of them (success,
     candidates …), not responses. section: stands for the name in the cells (several plans may share it).
+    beside_original: the judge gets the original model's picture for the same prompt too; the plan waits for one.
     """
 
     name: str
@@ -30,6 +31,7 @@ class EvaluationPlan(Settings):
     attack: dict[str, Any] | None = None
     goals: bool = Field(False, exclude_if=lambda value: not value)
     section: str = ""
+    beside_original: bool = False
 
     @field_validator("judge")
     @classmethod
@@ -45,7 +47,7 @@ class EvaluationPlan(Settings):
 
     def with_backend(self, backend: dict[str, Any]) -> Self:
         """The same plan with another backend of its model judge; plans whose judge is a rule stay as they are."""
-        if not backend or self.judge_name != "model_judge":
+        if not backend or (self.judge_name != "model_judge" and "backend" not in self.judge_settings):
             return self
         return self.model_copy(update={"judge": {"name": self.judge_name, **self.judge_settings, "backend": backend}})
 

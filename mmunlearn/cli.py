@@ -27,6 +27,7 @@ VERBS = {
     "evaluate": "Score a finished run: respond, judge, reduce.",
     "reproduce": "Run a benchmark's table and print ours beside the paper's.",
     "report": "Table and HTML report from finished runs.",
+    "judge": "Audit a judge on a labelled folder.",
     "grid": "Many runs from one file of settings and axes.",
 }
 DIRECT = {"list": "mmunlearn.verbs._listing"}  # modules that do a verb's plain forms without the parser

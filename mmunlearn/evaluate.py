@@ -115,8 +115,12 @@ def _wait(place: Place) -> None:
         dist.barrier()
 
 
-def judge(run: Run, plan: EvaluationPlan, examples: Sequence[Example], modality: str) -> Rows | None:
+def judge(
+    run: Run, plan: EvaluationPlan, examples: Sequence[Example], modality: str, original: Path | None = None
+) -> Rows | None:
     """Verdicts on the responses to `plan.split`, stored under `verdicts/<plan>`; rows with columns value and label.
+
+    original: folder of the original's run, for plans that judge beside its pictures.
 
     Verdicts are appended batch by batch, so a killed process loses one batch at most. Stored ones whose key still
     fits stay; what changed, and what got no answer from the judge's server, is graded afresh.
@@ -125,8 +129,9 @@ def judge(run: Run, plan: EvaluationPlan, examples: Sequence[Example], modality:
     if not answers:
         return None
     grader = registry.load("judges", plan.judge_name, modality)(plan.judge_settings)
+    beside = _pictures_of(original, plan.split) if plan.beside_original and original else {}
     items = [
-        Item(example, {k: v for k, v in answers[example.id].items() if k != "id"})
+        Item(example, {k: v for k, v in answers[example.id].items() if k != "id"} | beside.get(example.id, {}))
         for example in examples
         if example.id in answers
     ]
@@ -137,6 +142,23 @@ def judge(run: Run, plan: EvaluationPlan, examples: Sequence[Example], modality:
         for item, verdict in zip(items, verdicts, strict=True)
     ]
     return Rows.of(merged).sorted()
+
+
+def _pictures_of(run: Path, split: str) -> dict[str, dict[str, Any]]:
+    """Fields original_image and original_image_hash by example: what another run has drawn."""
+    rows = read_responses(run, split)
+    return {row["id"]: {f"original_{k}": row[k] for k in ("image", "image_hash") if k in row} for row in rows}
+
+
+def _judged_rows(run: Path, plan: EvaluationPlan) -> Rows | None:
+    """Another run's responses with the verdicts that it has stored for the same evaluation."""
+    verdicts = {row["id"]: row for row in read_rows(run / "verdicts" / plan.name)}
+    rows = [
+        row | {"value": verdicts[row["id"]]["value"], "label": verdicts[row["id"]]["label"]}
+        for row in read_responses(run, plan.split)
+        if row["id"] in verdicts
+    ]
+    return Rows.of(rows).sorted() if rows else None
 
 
 def graded(folder: Path, grader: Judge, items: Sequence[Item]) -> list[Verdict]:
@@ -193,13 +215,17 @@ def reduce(
     """
     cells: dict[str, Value] = {}
     splits = _StoredRows(run.path, data)
+    judged: dict[str, Rows] = {}
     for plan in plans:
         if plan.goals:
             _add_goal_cells(cells, run, plan, modality, against)
             continue
-        rows = judge(run, plan, data[plan.split], modality) if plan.split else Rows((), {})
+        if plan.beside_original and against.original is None:
+            continue
+        rows = judge(run, plan, data[plan.split], modality, against.original) if plan.split else Rows((), {})
         if rows is None:
             continue
+        judged[plan.name] = rows
         sight = Sight(
             rows=rows,
             against=rows_of(run.path, plan.against) if plan.against else None,
@@ -210,6 +236,8 @@ def reduce(
             cells=cells,
             splits=splits,
             requests=tuple(requests),
+            judged=judged,
+            original_judged=_judged_rows(against.original, plan) if against.original and plan.split else None,
         )
         for wanted in plan.metrics:
             metric, title = make_metric(wanted, modality)

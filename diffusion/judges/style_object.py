@@ -50,19 +50,24 @@ class StyleObject(Judge):
     @cached_property
     def heads(self) -> Heads:
         """Both classifiers, opened or trained when first asked for."""
-        return heads.open_heads(self.config)
+        return heads.open_heads(self._which)
 
     @cached_property
     def identity(self) -> str:
         """Hash of the heads, known without training them."""
-        return heads.identity(self.config)
+        return heads.identity(self._which)
+
+    @property
+    def _which(self) -> HeadsSettings:
+        """The settings that choose the heads; a subclass has others beside them."""
+        return HeadsSettings(**self.config.model_dump(include=set(HeadsSettings.model_fields)))
 
     def ready(self) -> None:
         """Raise UserError for heads whose files are missing, and where a small network would silently take the place
         of the published classifiers on full data; trains nothing."""
         config = self.config
         if config.style_weights or config.object_weights or config.folder:
-            heads.identity(config)
+            heads.identity(self._which)
         elif config.root and not config.network and not (Path(config.root) / TRUTH).is_file():
             raise UserError(
                 f"judge {self.name()}: {config.root} is no mini edition, so the classifiers come from files.\n"

@@ -59,6 +59,11 @@ class ChatModel(ABC):
         self.settings = settings
 
     @property
+    def identity(self) -> str:
+        """What decides the answers beyond the settings; part of the key of what was answered."""
+        return ""
+
+    @property
     @abstractmethod
     def batch(self) -> int:
         """Conversations that it answers at a time."""
@@ -85,7 +90,7 @@ class AnswerForm(NamedTuple):
 
 
 def chat_class(kind: str) -> type[ChatModel]:
-    """The class of a backend: `chat` (a local model) or `server`."""
+    """The class of a backend: `chat` (a local model), `server`, or `trained` (a small one, made from the mini data)."""
     if kind == "chat":
         from mmunlearn.chat.local import LocalChat
 
@@ -94,11 +99,15 @@ def chat_class(kind: str) -> type[ChatModel]:
         from mmunlearn.chat.server import ServerChat
 
         return ServerChat
-    raise UserError(f"backend.kind: no such backend. {near_miss(kind, ('chat', 'server'))}")
+    if kind == "trained":
+        from mmunlearn.chat.trained import TrainedChat
+
+        return TrainedChat
+    raise UserError(f"backend.kind: no such backend. {near_miss(kind, ('chat', 'server', 'trained'))}")
 
 
 def read_settings(content: Mapping[str, Any], where: str = "backend") -> tuple[type[ChatModel], ModelSettings]:
-    """Class and validated settings of a mapping {kind: chat|server, model: …, settings…}; loads no model."""
+    """Class and validated settings of a mapping {kind: chat|server|trained, model: …, settings…}; loads no model."""
     rest = dict(content)
     found = chat_class(str(rest.pop("kind", "chat")))
     return found, build(found.Config, rest, where)

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -55,6 +55,9 @@ class Template(Settings):
     prompt: text with {question}, {reference}, {response} and further {names}: settings' `variables`, tags of the
     example, `lookups`, `variables` of the template, in this order. labels: words the answer may be, with values; or
     number. pattern: regular expression with one group, where the usual form of an answer does not do.
+    picture: the question's picture is shown. shows: the graded response is a picture, shown alone or, as `pair`, after
+    the original model's for the same prompt. listed: the labels are the judge's setting `classes`, which {classes}
+    names. value_tag: a label's value is whether it equals that tag of the example.
     """
 
     what: str
@@ -62,6 +65,9 @@ class Template(Settings):
     version: int
     prompt: str
     picture: bool = False
+    shows: Literal["", "response", "pair"] = ""
+    listed: bool = False
+    value_tag: str = ""
     labels: dict[str, float] = Field(default_factory=dict)
     number: Number | None = None
     pattern: str = ""
@@ -72,7 +78,7 @@ class Template(Settings):
 
     @model_validator(mode="after")
     def _one_form(self) -> Self:
-        if bool(self.labels) == (self.number is not None):
+        if bool(self.labels or self.listed) == (self.number is not None):
             raise ValueError("give either labels or number")
         try:
             groups = re.compile(self.pattern).groups if self.pattern else 1
@@ -80,9 +86,18 @@ class Template(Settings):
             raise ValueError(f"pattern is no regular expression: {error}") from None
         if groups != 1:
             raise ValueError(f"pattern has {groups} groups, must have one")
-        if "response" not in PLACE.findall(self.prompt):
+        if not self.shows and "response" not in PLACE.findall(self.prompt):
             raise ValueError("prompt does not show {response}")
         return self
+
+    def with_classes(self, classes: tuple[str, ...], where: str) -> "Template":
+        """The template with its labels; the same where it has labels of its own. Raises UserError without classes."""
+        if not self.listed:
+            return self
+        if len(set(classes)) < 2 or len(set(classes)) != len(classes):
+            raise UserError(f"{where}.classes: needs two labels at least, none of them twice (got {list(classes)}).")
+        content = self.model_dump(by_alias=True) | {"labels": dict.fromkeys(classes, 1.0)}
+        return build(Template, content | {"variables": {**self.variables, "classes": ", ".join(classes)}}, where)
 
     @cached_property
     def form(self) -> AnswerForm:

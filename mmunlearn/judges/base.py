@@ -66,6 +66,7 @@ class Judge(ABC):
     label_tags: ClassVar[tuple[str, ...]] = ()  # a label's parts, split at "/", answer these tags: confusion tables
     known_failures: ClassVar[Mapping[str, str]] = {}
     reads: ClassVar[Literal["text", "pictures"]] = "text"  # responses that the contract's checks build
+    beside_original: ClassVar[bool] = False  # compares with the original's picture (original_image)
     # Of the contract checks: settings, and responses with the label that each must get (at least two labels).
     check_settings: ClassVar[Mapping[str, Any]] = {}
     samples: ClassVar[tuple["Sample", ...]] = ()
@@ -97,8 +98,9 @@ class Judge(ABC):
         """Cache key: judge, version, settings, prompt, target, image content and response (a picture by its hash)."""
         image = item.example.image.digest if item.example.image else ""
         fields = dict(item.fields)
-        if "image_hash" in fields:
-            fields.pop("image", None)  # where the file lies is no part of what it shows
+        for name in ("image", "original_image"):
+            if f"{name}_hash" in fields:
+                fields.pop(name, None)  # where the file lies is no part of what it shows
         content = [
             self.name(), self.version, plain(self.config), item.example.prompt, item.example.target, image, fields,
         ]  # fmt: skip

@@ -42,7 +42,8 @@ class Sight:
     reference, reference_against: the same two of the retrained model; original, original_against: of the model before
     unlearning. cells: values of this run computed so far, by "<evaluation>/<metric>". splits: rows of every split that
     this run answered, by the split's name. requests: the benchmark settings of every request that the model has been
-    through, in order, the run's own last (none where the table has no requests).
+    through, in order, the run's own last (none where the table has no requests). judged: rows with verdicts of this
+    run's evaluations so far, by name. original_judged: the original's rows with the verdicts of the same evaluation.
     """
 
     rows: Rows
@@ -54,6 +55,8 @@ class Sight:
     cells: Mapping[str, Value] = field(default_factory=dict)
     splits: Mapping[str, Rows] = field(default_factory=dict)
     requests: tuple[Mapping[str, Any], ...] = ()
+    judged: Mapping[str, Rows] = field(default_factory=dict)
+    original_judged: Rows | None = None
 
 
 class Metric(ABC):

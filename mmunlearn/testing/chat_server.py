@@ -25,6 +25,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.script: dict[str, tuple[list[Fault], str | None]] = {}
         self.answer: Callable[[str], str | None] = lambda text: "yes"
+        self.reply: Callable[[dict[str, Any]], str] | None = None  # to the whole request, before `answer`
         self.asked: Counter[str] = Counter()
         self.requests: list[dict[str, Any]] = []
         self.keys: set[str] = set()
@@ -72,12 +73,15 @@ class Handler(BaseHTTPRequestHandler):
                 server.gate.wait(5)
             faults, answer = server.script.get(text, ([], None))
             fault = faults[attempt] if attempt < len(faults) else None
-            self._misbehave(fault, server.answer(text) if answer is None else answer)
+            if answer is None and fault is None:
+                answer = server.reply(body) if server.reply is not None else server.answer(text)
+            self._misbehave(fault, answer)
         finally:
             with server.lock:
                 server.at_once -= 1
 
     def _misbehave(self, fault: Fault, answer: str | None) -> None:
+        answer = self.server.answer("") if answer is None and fault == "half" else answer
         good = json.dumps({"choices": [{"index": 0, "message": {"role": "assistant", "content": answer}}]}).encode()
         if fault is None:
             self._send(200, good)

@@ -27,9 +27,19 @@ def template(**more):
 @pytest.mark.parametrize("name", template_names())
 def test_every_template_renders_whole(name):
     found = read_template(name)
-    text = found.rendered(item(), {"entity": "Ada"})
-    assert "He is a cook." in text and "{" not in text.replace("{}", "")
-    assert set(variables_of(found)) <= {"entity", "rule"}
+    text = found.rendered(item(), {"entity": "Ada", "asked": "Ada", "classes": "Ada, Bob"})
+    assert ("He is a cook." in text) != bool(found.shows) and "{" not in text.replace("{}", "")
+    assert set(variables_of(found)) <= {"entity", "rule", "asked", "classes"}
+
+
+def test_listed_labels_come_from_the_judge_and_are_the_only_ones():
+    listed = template(labels={}, listed=True, prompt="{response} {classes}").with_classes(("Nike", "NO_BRAND"), "j")
+    assert ("Nike", "NO_BRAND") == listed.form.words and listed.variables["classes"] == "Nike, NO_BRAND"
+    assert "NO_BRAND" == listed.read("NO_BRAND").label and not listed.read("Puma").scored
+    assert not listed.read("Nike or NO_BRAND").scored
+    for classes in ((), ("Nike",), ("Nike", "Nike")):
+        with pytest.raises(UserError, match="two labels at least"):
+            template(labels={}, listed=True).with_classes(classes, "j")
 
 
 def test_the_suite_has_a_template_for_every_grade_of_the_papers():
