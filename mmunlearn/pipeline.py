@@ -294,9 +294,7 @@ def _results(
     card = benchmark.card
     table = card.pick_table(settings.evaluate.table)
     seen = {name: limited(split, settings.evaluate.limit) for name, split in data.items()}
-    requests = card.tables[table].requests
-    gone = [requests[name] for name in (*settings.earlier, settings.request) if name in requests]
-    cells = reduce(run, _plans(settings, benchmark), seen, settings.modality, compare, gone)
+    cells = reduce(run, _plans(settings, benchmark), seen, settings.modality, compare, _gone(settings, card, table))
     facts = run.stage_facts("method")
     results = {
         "schema": 1, "benchmark": card.name, "edition": settings.edition, "card_version": card.version,
@@ -315,6 +313,14 @@ def _results(
     write_json(run.path / "results.json", results)
     write_json(run.path / "manifest.json", manifest(run, settings, card, seen))
     return results
+
+
+def _gone(settings: RunSettings, card: Card, table: str) -> list[Mapping[str, Any]]:
+    """Settings of each request that the model has been through; the run's own settings of the benchmark where its
+    request is in no table."""
+    requests = card.tables[table].requests
+    named = [requests[name] for name in (*settings.earlier, settings.request) if name in requests]
+    return named or [{key: value for key, value in settings.benchmark.items() if key != "name"}]
 
 
 def cell_json(value: Value) -> dict[str, Any]:
