@@ -14,6 +14,13 @@ MOST_BYTES = 1 << 30  # encoded prompts that are kept
 AT_ONCE = 64  # prompts in a pass of the text encoders
 
 
+def first_place(row: Sequence[int], wanted: Sequence[int]) -> slice | None:
+    """Where the ids `wanted` stand in a row of ids for the first time; None where they do not or are none."""
+    n = len(wanted)
+    start = next((i for i in range(len(row) - n + 1) if row[i : i + n] == wanted), None) if n else None
+    return None if start is None else slice(start, start + n)
+
+
 @dataclass(frozen=True)
 class Tokens:
     """Padded token ids of prompts, one (batch, length) tensor a text encoder; positions are those of the first."""
@@ -45,10 +52,10 @@ class Tokens:
         wanted = self.tokenizer(phrase, add_special_tokens=False).input_ids
         spans = []
         for text, row in zip(self.texts, self.ids[0].tolist(), strict=True):
-            starts = [i for i in range(len(row) - len(wanted) + 1) if row[i : i + len(wanted)] == wanted]
-            if not wanted or not starts:
+            place = first_place(row, wanted)
+            if place is None:
                 raise UserError(f"the phrase {phrase!r} does not stand in the prompt {text!r}.")
-            spans.append(slice(starts[0], starts[0] + len(wanted)))
+            spans.append(place)
         return spans
 
     def to(self, device: torch.device | str) -> "Tokens":

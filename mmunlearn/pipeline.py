@@ -122,7 +122,7 @@ def execute(
     benchmark, method = make_benchmark(settings), make_method(settings)
     table = benchmark.card.pick_table(settings.evaluate.table)
     identity, settings = settings, _with_backend(settings, judge_backend)
-    for plan in _plans(settings, benchmark):  # a judge that cannot work is said before hours are spent
+    for plan in run_plans(settings, benchmark):  # a judge that cannot work is said before hours are spent
         registry.load("judges", plan.judge_name, settings.modality)(plan.judge_settings).ready()
     place = _place(settings.train)
     # Data and start model are read before the run's folder exists, so that broken ones leave nothing behind.
@@ -295,8 +295,9 @@ def _with_backend(settings: RunSettings, backend: Mapping[str, Any] | None) -> R
     )
 
 
-def _plans(settings: RunSettings, benchmark: Benchmark) -> list[EvaluationPlan]:
-    """What the run measures, each model judge with the run's backend where it names one."""
+def run_plans(settings: RunSettings, benchmark: Benchmark) -> list[EvaluationPlan]:
+    """What the run measures: its benchmark's plans with the data's folder filled in, each model judge with the run's
+    backend where it names one. Whoever makes a judge or a metric of a run takes it from here."""
     table = benchmark.card.pick_table(settings.evaluate.table)
     plans = [plan.at(settings.root) for plan in benchmark.plans(table)]
     return [plan.with_backend(settings.evaluate.judge_backend) for plan in plans]
@@ -308,9 +309,7 @@ def _results(
     card = benchmark.card
     table = card.pick_table(settings.evaluate.table)
     seen = {name: limited(split, settings.evaluate.limit) for name, split in data.items()}
-    requests = card.tables[table].requests
-    gone = [requests[name] for name in (*settings.earlier, settings.request) if name in requests]
-    cells = reduce(run, _plans(settings, benchmark), seen, settings.modality, compare, gone)
+    cells = reduce(run, run_plans(settings, benchmark), seen, settings.modality, compare, _gone(settings, card, table))
     facts = run.stage_facts("method")
     results = {
         "schema": 1, "benchmark": card.name, "edition": settings.edition, "card_version": card.version,
@@ -329,6 +328,14 @@ def _results(
     write_json(run.path / "results.json", results)
     write_json(run.path / "manifest.json", manifest(run, settings, card, seen))
     return results
+
+
+def _gone(settings: RunSettings, card: Card, table: str) -> list[Mapping[str, Any]]:
+    """Settings of each request that the model has been through; the run's own settings of the benchmark where its
+    request is in no table."""
+    requests = card.tables[table].requests
+    named = [requests[name] for name in (*settings.earlier, settings.request) if name in requests]
+    return named or [{key: value for key, value in settings.benchmark.items() if key != "name"}]
 
 
 def cell_json(value: Value) -> dict[str, Any]:

@@ -64,11 +64,14 @@ class StyleObject(Judge):
 
     def ready(self) -> None:
         """Raise UserError for heads whose files are missing, and where a small network would silently take the place
-        of the published classifiers on full data; trains nothing."""
+        of the published classifiers on full data; trains nothing. A folder that is not there is the data's reader's to
+        say."""
         config = self.config
         if config.style_weights or config.object_weights or config.folder:
             heads.identity(self._which)
-        elif config.root and not config.network and not (Path(config.root) / TRUTH).is_file():
+            return
+        root = Path(config.root)
+        if config.root and root.is_dir() and not config.network and not (root / TRUTH).is_file():
             raise UserError(
                 f"judge {self.name()}: {config.root} is no mini edition, so the classifiers come from files.\n"
                 "Give style_weights and object_weights (the published ones), or folder (what "

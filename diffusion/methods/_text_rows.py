@@ -11,6 +11,7 @@ from torch import Tensor
 from mmunlearn.data import Split
 from mmunlearn.errors import UserError
 
+from ..conditioning import first_place
 from ..handle import DiffusionHandle
 
 Scope = Literal["last", "aligned"]
@@ -131,7 +132,5 @@ class TextRows:
         tokenizer = self.handle.parts.tokenizers[stream]
         if not subject:
             return max(row.index(tokenizer.eos_token_id) - 1, 0) if tokenizer.eos_token_id in row else len(row) - 1
-        wanted = tokenizer(subject, add_special_tokens=False).input_ids
-        n = len(wanted)
-        starts = [i for i in range(len(row) - n + 1) if row[i : i + n] == wanted]
-        return starts[0] + n - 1 if starts and n else None
+        place = first_place(row, tokenizer(subject, add_special_tokens=False).input_ids)
+        return None if place is None else place.stop - 1

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from mmunlearn.errors import UserError
 
+from ..conditioning import first_place
 from ..handle import DiffusionHandle
 
 # The text encoder whose tokens come first in `Condition.states`; FLUX's CLIP gives the pooled prompt only.
@@ -18,10 +19,10 @@ def words_at(handle: DiffusionHandle, texts: Sequence[str], phrase: str) -> list
     wanted = handle.parts.tokenizers[place](phrase, add_special_tokens=False).input_ids
     spans = []
     for text, row in zip(texts, tokens.ids[place].tolist(), strict=True):
-        starts = [i for i in range(len(row) - len(wanted) + 1) if row[i : i + len(wanted)] == wanted]
-        if not wanted or not starts:
+        span = first_place(row, wanted)
+        if span is None:
             raise UserError(f"the phrase {phrase!r} does not stand in the prompt {text!r} as the model reads it.")
-        spans.append(slice(starts[0], starts[0] + len(wanted)))
+        spans.append(span)
     return spans
 
 

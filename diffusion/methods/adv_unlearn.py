@@ -30,7 +30,9 @@ class AdvUnlearn(GradientMethod):
     found by `attack_steps` steps that minimise MSE(ε(z, c_adv), ε(z, c*)). The first `warm_up` steps do not attack.
 
     z, z_r: trajectories under guidance 3 with the current encoder, stopped at random; retained prompts come from split
-    `anchor`. `attack`: "pgd" descends with Adam, "fast_at" with the gradient's sign first. Sources: Zhang et al. 2024
+    `anchor`. `attack`: "pgd" descends with Adam, "fast_at" with the gradient's sign first. `retaining`: "sum" is the
+    loss above ("reg" in the repository, what its commands run); "turns" ("iter", its default) follows each step on the
+    first term by `turns` steps of the same optimiser on the second, without w. Sources: Zhang et al. 2024
     (arXiv 2405.15234); diffusion sheet 2.9 (OPTML-Group/AdvUnlearn: 1,000 steps, Adam 1e-5, first 200 plain, 30 attack
     steps of 1e-3, prefix of one token, w 0.3, five retained prompts, random start). Differs from the paper: the latents
     of an attack come from a pool of `pool` stops of one trajectory, where the repository samples anew for each of its
@@ -47,9 +49,12 @@ class AdvUnlearn(GradientMethod):
     }  # fmt: skip
 
     class Config(GradientMethod.Config):
-        """retain_weight: w; 0 reads no anchors. wording: of the concept's prompts."""
+        """retain_weight: w; 0 reads no anchors. wording: of the concept's prompts. steps, warm_up: of those that erase;
+        `turns` come on top."""
 
         eta: float = 1.0
+        retaining: Literal["sum", "turns"] = "sum"
+        turns: int = Field(1, ge=1)
         retain_weight: float = 0.3
         retain_batch: int = Field(5, ge=1)
         attack: Literal["pgd", "fast_at"] = "pgd"
@@ -92,15 +97,29 @@ class AdvUnlearn(GradientMethod):
         streams = {"concept": self.stream(self._split, augment=True)}
         if self.config.retain_weight:
             streams["anchor"] = self.stream(data["anchor"], augment=True, batch_size=self.config.retain_batch)
-        return [
-            self.simple_phase(
-                self._terms, streams, "concept", steps=self.config.steps, trainable=self._names
-            )
-        ]
+        steps = self.config.steps * self._period
+        return [self.simple_phase(self._terms, streams, "concept", steps=steps, trainable=self._names)]
+
+    @property
+    def _period(self) -> int:
+        """Steps from one that erases to the next."""
+        c = self.config
+        return 1 + c.turns if c.retaining == "turns" and c.retain_weight else 1
 
     def _terms(self, handle: DiffusionHandle, batches: Mapping[str, Batch], step: Step) -> dict[str, Term]:
-        c, concept = self.config, batches["concept"]
-        attacking = step.index >= c.warm_up and c.attack_steps > 0
+        number, turn = divmod(step.index, self._period)
+        if turn:
+            return {"retain": Term(self._retained(handle, batches["anchor"], step), "anchor")}
+        terms = {"erase": Term(self._erased(handle, batches["concept"], step, number), "concept")}
+        if self.config.retain_weight and self._period == 1:
+            retained = self._retained(handle, batches["anchor"], step)
+            terms["retain"] = Term(retained, "anchor", self.config.retain_weight)
+        return terms
+
+    def _erased(self, handle: DiffusionHandle, concept: Batch, step: Step, number: int) -> Tensor:
+        """Squared error of the first term, summed; `number` steps have erased before."""
+        c = self.config
+        attacking = number >= c.warm_up and c.attack_steps > 0
         x, t, draws = self._latents(handle, concept, step, 1 + (min(c.pool, c.walk_steps - 1) if attacking else 0))
         original = self._starred(handle, concept)
         empty = self._empty.to(handle.device).repeat(len(concept))
@@ -116,15 +135,15 @@ class AdvUnlearn(GradientMethod):
         else:
             asked = handle.condition(concept)
         made = handle.predict(x[:, 0], t[:, 0], asked)
-        terms = {"erase": Term((made.float() - aim.float()).square().sum(), "concept")}
-        if c.retain_weight:
-            anchor = batches["anchor"]
-            x, t, _ = self._latents(handle, anchor, step, 1)
-            with without_graph(handle):
-                aim = handle.predict(x[:, 0], t[:, 0], self._starred(handle, anchor))
-            made = handle.predict(x[:, 0], t[:, 0], handle.condition(anchor))
-            terms["retain"] = Term((made.float() - aim.float()).square().sum(), "anchor", c.retain_weight)
-        return terms
+        return (made.float() - aim.float()).square().sum()
+
+    def _retained(self, handle: DiffusionHandle, anchor: Batch, step: Step) -> Tensor:
+        """Squared error of the second term, summed."""
+        x, t, _ = self._latents(handle, anchor, step, 1)
+        with without_graph(handle):
+            aim = handle.predict(x[:, 0], t[:, 0], self._starred(handle, anchor))
+        made = handle.predict(x[:, 0], t[:, 0], handle.condition(anchor))
+        return (made.float() - aim.float()).square().sum()
 
     def _starred(self, handle: DiffusionHandle, batch: Batch) -> Condition:
         first, *others = (self._original[name] for name in batch.ids)

@@ -83,7 +83,7 @@ def _card(cls: type[Benchmark]) -> None:
             if edition in card.rows["retrain"].editions:
                 assert card.method("retrain", table, edition)["name"] == "retrain"
     for table in card.tables:
-        for plan in card.plans(table):
+        for plan in (plan.at("") for plan in card.plans(table)):
             assert not plan.split or plan.split in card.splits, f"{plan.name} names {plan.split}, which the card lacks"
             registry.load("judges", plan.judge_name, card.modality)(plan.judge_settings)
             for wanted in plan.metrics:

@@ -26,16 +26,18 @@ def command(words: Words = None, config: Config = None) -> None:
     import yaml  # after the words were understood: what follows takes seconds to import
 
     from mmunlearn import registry
-    from mmunlearn.pipeline import make_benchmark, make_method
+    from mmunlearn.evaluate import make_metric
+    from mmunlearn.pipeline import make_benchmark, make_method, run_plans
     from mmunlearn.settings import plain
     from mmunlearn.verbs._run import run_settings
 
     settings = run_settings(content)
     method, benchmark = make_method(settings), make_benchmark(settings)
     card = benchmark.card
-    table = card.pick_table(settings.evaluate.table)
-    for plan in card.plans(table):
+    for plan in run_plans(settings, benchmark):
         registry.load("judges", plan.judge_name, card.modality)(plan.judge_settings)
+        for wanted in plan.metrics:
+            make_metric(wanted, card.modality)
     content = plain(settings)
     content["method"] = {"name": settings.method["name"], **plain(method.config)}
     content["benchmark"] = {**plain(benchmark.config), "name": card.name}

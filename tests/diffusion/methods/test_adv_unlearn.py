@@ -71,6 +71,33 @@ def test_terms_of_a_plain_step_are_loops_over_prompts(handle, splits, run):
     assert 0.3 == terms["retain"].weight
 
 
+def test_in_turns_the_retained_prompts_have_steps_of_their_own(handle, splits, run):
+    settings = {"warm_up": 2, "attack_steps": 2, "pool": 1, "walk_steps": 3, "retain_batch": 2, "batch_size": 2}
+    both = AdvUnlearn(settings)
+    turns = AdvUnlearn(settings | {"retaining": "turns", "turns": 2, "steps": 3})
+    for method in (both, turns):
+        method.prepare(handle, splits, run)
+    (phase,) = turns.phases(handle, splits, run)
+    assert 9 == phase.steps
+    batches = {
+        "concept": handle.collate(splits["concept"].examples, View(0, np.zeros(2))),
+        "anchor": handle.collate(splits["anchor"].examples[:2], View(0, np.zeros(2))),
+    }
+
+    def values(method, number):
+        terms = method._terms(handle, batches, Step("x", 0, number, 10, 1, 0))
+        return {name: (float(term.sum.detach()), term.weight) for name, term in terms.items()}
+
+    # Steps 0 and 3 erase without an attack, 6 is the third that erases and the first behind the warm-up.
+    plain, attacked = values(both, 0), values(both, 2)
+    assert {"erase", "retain"} == set(plain) and plain["erase"] != attacked["erase"]
+    for number in (0, 3):
+        assert {"erase": plain["erase"]} == values(turns, number)
+    assert {"erase": attacked["erase"]} == values(turns, 6)
+    for number in (1, 2, 4, 5, 7, 8):
+        assert {"retain": (plain["retain"][0], 1.0)} == values(turns, number)
+
+
 def test_only_the_text_encoder_changes_and_flags_come_back(handle, splits, run):
     before = {name: p.detach().clone() for name, p in handle.module.named_parameters()}
     flags = {name: p.requires_grad for name, p in handle.module.named_parameters()}
