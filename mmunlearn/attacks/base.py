@@ -151,6 +151,7 @@ class Metered(Handle):
         self.access = access
         self.cost = Cost()
         self.by_goal: dict[str, Cost] = {}
+        self.panel: Any = None  # who judges during a search on goals (mmunlearn.attacks.base_goals.Panel)
         self.modality = handle.modality  # type: ignore[misc]
 
     @property
@@ -225,7 +226,7 @@ class Metered(Handle):
     def copy(self) -> "Metered":
         """A metered copy that shares this meter's count."""
         twin = Metered(self.handle.copy(), self.access)
-        twin.cost, twin.by_goal = self.cost, self.by_goal
+        twin.cost, twin.by_goal, twin.panel = self.cost, self.by_goal, self.panel
         return twin
 
     def save(self, path: Any) -> None:
