@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, ClassVar, final
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, final
 
 from mmunlearn.data import Example, Split
 from mmunlearn.errors import UserError
@@ -21,6 +21,10 @@ from mmunlearn.settings import Settings, build
 
 if TYPE_CHECKING:
     from mmunlearn.run import Run
+
+
+ORIGINAL = "folder of the model before unlearning"
+OriginalPath = Annotated[str, ORIGINAL]  # a setting of this type; "": the one that the attacked run started from
 
 
 class Access(IntEnum):
