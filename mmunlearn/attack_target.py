@@ -3,16 +3,24 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from mmunlearn.cards import Card
 from mmunlearn.data import Split
 from mmunlearn.errors import UserError
-from mmunlearn.handle import Handle, weights_digest
+from mmunlearn.handle import Decoding, Handle, weights_digest
 from mmunlearn.run import TrainSettings
+
+if TYPE_CHECKING:
+    from mmunlearn.pipeline import RunSettings
 
 
 @dataclass(frozen=True)
 class Target:
-    """A finished run with its model and data: what is attacked, or the control."""
+    """A finished run with its model and data: what is attacked, or the control.
+
+    settings and card say how the run answers and judges; without them defaults do.
+    """
 
     path: Path
     handle: Handle
@@ -21,11 +29,19 @@ class Target:
     seed: int
     train: TrainSettings
     original: Path | None = None  # run folder of the model before unlearning
+    settings: "RunSettings | None" = None
+    card: Card | None = None
 
     @property
     def about(self) -> dict[str, str]:
         """Which model this is."""
         return {"run": self.path.name, "weights": weights_digest(self.handle.module)}
+
+    def decoding(self, split: str) -> Decoding:
+        """How the run's own responses to `split` are made."""
+        from mmunlearn.pipeline import decoding
+
+        return Decoding() if self.settings is None or self.card is None else decoding(self.settings, self.card, split)
 
 
 def open_target(path: Path, data: Mapping[str, Split] | None = None) -> Target:
@@ -36,11 +52,14 @@ def open_target(path: Path, data: Mapping[str, Split] | None = None) -> Target:
     settings = read_settings(path)
     if not (path / "results.json").is_file() or not (path / "model").is_dir():
         raise UserError(f"{path}: is not finished. Repeat the command that made it, then attack it.")
+    benchmark = make_benchmark(settings)
     if data is None:
-        loaded = load_data(settings, make_benchmark(settings))
+        loaded = load_data(settings, benchmark)
         data = {name: limited(split, settings.evaluate.limit) for name, split in loaded.items()}
-    handle = load_handle(settings.modality, path)
-    return Target(path, handle, data, settings.modality, settings.seed, settings.train, _original(path, settings.start))
+    return Target(
+        path, load_handle(settings.modality, path), data, settings.modality, settings.seed, settings.train,
+        _original(path, settings.start), settings, benchmark.card,
+    )  # fmt: skip
 
 
 def _original(path: Path, start: str | None) -> Path | None:

@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from mmunlearn.card_tables import Edition, EvaluationPlan, Published, Row, RowSettings, Table, check_table
 from mmunlearn.errors import UserError, near_miss
@@ -76,6 +76,22 @@ class EditionFacts(Settings):
     from_: dict[str, str] = Field(alias="from")
 
 
+class AttackFacts(Settings):
+    """What attacks on models of this benchmark are after: the split of goals, the judge whose value 1 says that the
+    forgotten is shown, and what is laid over the decoding of a run's own answers."""
+
+    goals: str = "forget"
+    judge: str | dict[str, Any] = ""
+    decoding: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("judge")
+    @classmethod
+    def _judge_named(cls, value: str | dict[str, Any]) -> str | dict[str, Any]:
+        if not isinstance(value, str) and not isinstance(value.get("name"), str):
+            raise ValueError("judge needs a name")
+        return value
+
+
 class Hidden(Settings):
     """A pattern to look for: `answers` as low as the retrained model's while `trace` (a membership score, say) stays
     near the original's. says: the words before the rows that show it."""
@@ -127,6 +143,7 @@ class Card(Settings):
     published: dict[str, Published] = Field(default_factory=dict)
     rows: dict[str, Row]
     presets: dict[str, str] = Field(default_factory=dict)  # name -> what it does
+    attack: AttackFacts | None = None
     findings: tuple[Annotated[Hidden | Collapsed, Field(discriminator="kind")], ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -155,6 +172,8 @@ class Card(Settings):
             for split in promise.splits:
                 if split not in self.splits:
                     raise ValueError(f"disjoint names split {split!r}, which the card has not")
+        if self.attack is not None and self.attack.goals not in self.splits:
+            raise ValueError(f"attack.goals names split {self.attack.goals!r}, which the card has not")
         plans = [*self.evaluations, *(plan for table in self.tables.values() for plan in table.evaluations)]
         for plan in plans:
             for split in (plan.split, plan.against):

@@ -83,11 +83,11 @@ def respond(run: Run, handle: Handle, split: Split, how: Decoding, place: Place 
     how = replace(how, folder=images_folder(run.path, split.name))
     for start in range(0, len(mine), CHUNK):
         answers = handle.respond(mine[start : start + CHUNK], how, run.seed)
-        shard.append(_row(answer) for answer in answers)
+        shard.append(row_of(answer) for answer in answers)
     _wait(place)
 
 
-def _row(answer: Response) -> dict[str, Any]:
+def row_of(answer: Response) -> dict[str, Any]:
     """The stored form of a response; a picture is named by its file alone, so that the run can be moved."""
     image = answer.fields.get("image")
     if image and (Path(image).name != image or "image_hash" not in answer.fields):
@@ -129,43 +129,43 @@ def judge(run: Run, plan: EvaluationPlan, examples: Sequence[Example], modality:
         for example in examples
         if example.id in answers
     ]
-    verdicts = _graded(run.path / "verdicts" / plan.name, grader, items)
+    verdicts = graded(run.path / "verdicts" / plan.name, grader, items)
     merged = [
         answers[item.example.id]
-        | {"value": _fields(verdict)["value"], "label": verdict.label, "explanation": verdict.explanation}
+        | {"value": verdict_fields(verdict)["value"], "label": verdict.label, "explanation": verdict.explanation}
         for item, verdict in zip(items, verdicts, strict=True)
     ]
     return Rows.of(merged).sorted()
 
 
-def _graded(folder: Path, grader: Judge, items: Sequence[Item]) -> list[Verdict]:
+def graded(folder: Path, grader: Judge, items: Sequence[Item]) -> list[Verdict]:
     """One verdict an item, from `folder` where it has them; the others are graded and appended."""
     keys = {item.example.id: grader.key(item) for item in items}
     stored = {row["id"]: row for row in read_rows(folder)}
-    cache = {row["key"]: _verdict(row) for row in stored.values() if not row.get("again")}
+    cache = {row["key"]: verdict_of(row) for row in stored.values() if not row.get("again")}
     kept = [row for key, row in stored.items() if keys.get(key) == row["key"] and not row.get("again")]
     if len(kept) != len(stored):
         with new_folder(folder) as temporary:  # what no longer fits goes; a crash here leaves the old rows
             Shard(temporary).append(kept)
     have = {row["id"] for row in kept}
     missing = [item for item in items if item.example.id not in have]
-    verdicts = {row["id"]: _verdict(row) for row in kept}
+    verdicts = {row["id"]: verdict_of(row) for row in kept}
     shard = Shard(folder)
     for start in range(0, len(missing), grader.batch):
         part = missing[start : start + grader.batch]
         fresh = {item.example.id: verdict for item, verdict in zip(part, grader(part, cache), strict=True)}
-        shard.append({"id": key, "key": keys[key], **_fields(verdict)} for key, verdict in fresh.items())
+        shard.append({"id": key, "key": keys[key], **verdict_fields(verdict)} for key, verdict in fresh.items())
         verdicts |= fresh
     return [verdicts[item.example.id] for item in items]
 
 
-def _fields(verdict: Verdict) -> dict[str, Any]:
+def verdict_fields(verdict: Verdict) -> dict[str, Any]:
     value = None if math.isnan(verdict.value) else verdict.value
     fields = {"value": value, "label": verdict.label, "explanation": verdict.explanation, "raw": verdict.raw}
     return fields | {"again": True} if verdict.again else fields
 
 
-def _verdict(row: Mapping[str, Any]) -> Verdict:
+def verdict_of(row: Mapping[str, Any]) -> Verdict:
     value = math.nan if row["value"] is None else row["value"]
     return Verdict(value, row["label"], row["explanation"], row["raw"], row.get("again", False))
 

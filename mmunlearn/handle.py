@@ -160,6 +160,10 @@ class Handle(ABC):
             )
         return self
 
+    def merged(self) -> Self:
+        """The same model without adapters, what they add being in the weights; itself where it has none."""
+        return self
+
     def copy(self) -> Self:
         """An independent copy of the model; everything else (settings, decoded images) is shared."""
         twin = copy.copy(self)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
-from scipy.special import ndtri
+from scipy.special import betaincinv, ndtri
 
 from mmunlearn import seeds
 
@@ -25,6 +25,23 @@ def wilson(hits: np.ndarray | float, n: np.ndarray | int, level: float = LEVEL) 
     return np.where(n > 0, np.maximum(centre - half, 0.0), np.nan), np.where(
         n > 0, np.minimum(centre + half, 1.0), np.nan
     )
+
+
+def paired(gained: int, lost: int, n: int, level: float = LEVEL) -> tuple[float, float]:
+    """Ends of the interval of a difference of two shares of the same n items, (gained − lost)/n.
+
+    gained: items that only the second has, lost: only the first. Exact (Clopper and Pearson) given how many differ, so
+    it excludes 0 exactly when the two-sided exact test of McNemar rejects; NaN where n is 0.
+
+    >>> [round(end, 4) for end in paired(5, 0, 10)], [round(end, 4) for end in paired(6, 0, 10)]
+    ([-0.0218, 0.5], [0.0489, 0.6])
+    """
+    if not n:
+        return float("nan"), float("nan")
+    differing, tail = gained + lost, (1 - level) / 2
+    low = float(betaincinv(gained, lost + 1, tail)) if gained else 0.0
+    high = float(betaincinv(gained + 1, lost, 1 - tail)) if lost else 1.0
+    return (2 * low - 1) * differing / n, (2 * high - 1) * differing / n
 
 
 def normal(value: float, stderr: float, level: float = LEVEL) -> tuple[float, float]:

@@ -6,10 +6,11 @@ weights (relearning, pruning, quantising); those that pursue goals, `InputAttack
 """
 
 import inspect
+import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, final
 
@@ -47,13 +48,18 @@ class Cost:
 
 
 class Attack(ABC):  # noqa: B024  (the three kinds below have the abstract verbs)
-    """An attack. No logic in the constructor; settings live in the nested `Config`."""
+    """An attack. No logic in the constructor; settings live in the nested `Config`.
+
+    suites: by name of a suite (mmunlearn.attack_suites), the settings with which the attack is part of it: one mapping
+    an entry, `as` gives an entry a title of its own.
+    """
 
     class Config(Settings):
         """Settings and budget; every field has a default."""
 
     access: ClassVar[Access] = Access.LOGITS
     paper: ClassVar[str] = ""
+    suites: ClassVar[Mapping[str, Sequence[Mapping[str, Any]]]] = {}
     known_failures: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, config: Settings | Mapping[str, Any] | None = None):
@@ -105,12 +111,19 @@ class WeightAttack(Attack):
 
     @final
     def run(
-        self, handle: Handle, data: Mapping[str, Split], run: "Run", how: Decoding, have: Collection[str] = ()
+        self,
+        handle: Handle,
+        data: Mapping[str, Split],
+        run: "Run",
+        how: Decoding | Mapping[str, Decoding],
+        have: Collection[str] = (),
+        ask: Mapping[str, Split] | None = None,
     ) -> Iterator[tuple[str, Cost, dict[str, list[Response]]]]:
         """Yield (budget, cost, responses by split) of every tampered model; the target's weights stay as they are.
 
-        Budgets in `have` are stored already: they are passed over without asking the model. `seconds` is the attacker's
-        time, without ours for the responses.
+        ask: splits that every tampered model answers (default: all of `data`). how: for all, or by split; pictures go
+        to its `folder`/<`budget_folder` of the label>/<split>. Budgets in `have` are stored already: they are passed
+        over without asking the model. `seconds` is the attacker's time, without ours for the responses.
         """
         copy = handle.copy()
         meter = Metered(copy, self.access)
@@ -124,8 +137,29 @@ class WeightAttack(Attack):
                 continue
             plain = tampered.handle if isinstance(tampered, Metered) else tampered
             plain.module.eval()
-            yield label, cost, {name: plain.respond(split.examples, how, run.seed) for name, split in data.items()}
+            yield (
+                label,
+                cost,
+                {
+                    name: plain.respond(split.examples, _placed(how, label, name), run.seed)
+                    for name, split in (data if ask is None else ask).items()
+                },
+            )
             started = time.perf_counter()
+
+
+def budget_folder(label: str) -> str:
+    """A budget's label as the name of a folder.
+
+    >>> budget_folder("0.1 pruned")
+    '0.1-pruned'
+    """
+    return re.sub(r"[^A-Za-z0-9.+-]+", "-", label).strip("-.") or "budget"
+
+
+def _placed(how: Decoding | Mapping[str, Decoding], label: str, split: str) -> Decoding:
+    own = how if isinstance(how, Decoding) else how[split]
+    return own if own.folder is None else replace(own, folder=own.folder / budget_folder(label) / split)
 
 
 def _held(data: Mapping[str, Split], name: str, attack: str) -> Split:
@@ -229,7 +263,20 @@ class Metered(Handle):
 
     def copy(self) -> "Metered":
         """A metered copy that shares this meter's count."""
-        twin = Metered(self.handle.copy(), self.access)
+        return self._metered(self.handle.copy())
+
+    def adapted(self, changes: Mapping[str, Any]) -> "Metered":
+        """The wrapped handle's model under changed settings, on the same meter, where access allows."""
+        _ = self.module
+        return self._metered(self.handle.adapted(changes))
+
+    def merged(self) -> "Metered":
+        """The wrapped handle's model without adapters, on the same meter, where access allows."""
+        _ = self.module
+        return self._metered(self.handle.merged())
+
+    def _metered(self, handle: Handle) -> "Metered":
+        twin = Metered(handle, self.access)
         twin.cost, twin.by_goal, twin.panel = self.cost, self.by_goal, self.panel
         return twin
 

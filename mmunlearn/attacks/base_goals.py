@@ -15,7 +15,7 @@ from pydantic import Field
 
 from mmunlearn.attacks.base import Access, Attack, Cost, Metered, renamed
 from mmunlearn.data import Example
-from mmunlearn.handle import Decoding, Handle
+from mmunlearn.handle import Decoding, Handle, Response
 from mmunlearn.judges.base import UNSCORED, Item, Judge, Verdict
 from mmunlearn.settings import Settings
 
@@ -121,7 +121,7 @@ class GoalAttack(Attack):
         for group in self.groups(goals, have):
             meter = Metered(handle, self.access)
             answers = handle.respond(group, how, seed)
-            clean = judge([Item(e, a.fields) for e, a in zip(group, answers, strict=True)], cache)
+            clean = judge([Item(e, judged_fields(a, how)) for e, a in zip(group, answers, strict=True)], cache)
             meter.panel = Panel(self, handle, group, clean, (judge, how, seed, cache))
             started = time.perf_counter()
             found = self.pursue(meter, group, seed)
@@ -194,13 +194,14 @@ class InputAttack(GoalAttack):
         judge, clean, seed, cache = how
         decoding = self.decoding(clean)
         flat = [
-            (index, number, replace(trial.candidate, id=renamed(goals[index].id, number)))
+            (index, number, numbered(trial.candidate, goals[index].id, number))
             for index, own in enumerate(found)
             for number, trial in enumerate(own)
             if isinstance(trial, Trial) and not trial.refused
         ]
         answers = handle.respond([example for _, _, example in flat], decoding, seed)
-        verdicts = judge([Item(e, a.fields) for (_, _, e), a in zip(flat, answers, strict=True)], cache)
+        items = [Item(e, judged_fields(a, decoding)) for (_, _, e), a in zip(flat, answers, strict=True)]
+        verdicts = judge(items, cache)
         tries: list[list[Any]] = [[_refusal(t) if isinstance(t, Trial) else t for t in own] for own in found]
         for (index, number, example), answer, verdict in zip(flat, answers, verdicts, strict=True):
             tries[index][number] = Try(found[index][number].origin, verdict, example, answer.fields)
@@ -232,7 +233,8 @@ class Panel:
         examples = [self._numbered(trial) for trial in trials]
         decoding = self._attack.decoding(clean) if isinstance(self._attack, InputAttack) else clean
         answers = self._handle.respond(examples, decoding, seed)
-        verdicts = judge([Item(e, a.fields) for e, a in zip(examples, answers, strict=True)], cache)
+        items = [Item(e, judged_fields(a, decoding)) for e, a in zip(examples, answers, strict=True)]
+        verdicts = judge(items, cache)
         for trial, example, answer, verdict in zip(trials, examples, answers, verdicts, strict=True):
             self._tries[id(trial.candidate)] = (trial, Try(trial.origin, verdict, example, answer.fields))
         return list(verdicts)
@@ -242,7 +244,7 @@ class Panel:
         if number >= self._attack.config.candidates:
             raise RuntimeError(f"{self._attack.name()} has more judged than its budget of candidates")
         self._asked[trial.goal] += 1
-        return replace(trial.candidate, id=renamed(self._goals[trial.goal].id, f"t{number}"))
+        return numbered(trial.candidate, self._goals[trial.goal].id, f"t{number}")
 
     def tried(self, trial: Trial) -> Try | None:
         """What came of a trial that has been judged."""
@@ -295,6 +297,20 @@ class AnswerAttack(GoalAttack):
         for (index, answer), verdict in zip(flat, verdicts, strict=True):
             tries[index].append(Try(answer.origin, verdict, None, answer.fields))
         return tries
+
+
+def numbered(candidate: Example, goal_id: str, number: int | str) -> Example:
+    """The candidate under an id of its own. A tag `file`, which names the goal's own picture, is dropped: candidates
+    would be written over it, or found answered there."""
+    tags = {name: value for name, value in candidate.tags.items() if name != "file"}
+    return replace(candidate, id=renamed(goal_id, number), tags=tags)
+
+
+def judged_fields(answer: Response, how: Decoding) -> Mapping[str, Any]:
+    """Fields of a response as a judge reads them: a picture by its absolute path."""
+    if how.folder is None or not answer.fields.get("image"):
+        return answer.fields
+    return {**answer.fields, "image": str((how.folder / answer.fields["image"]).absolute())}
 
 
 class ReadoutAttack(GoalAttack):

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import nn
 
+from mmunlearn.attacks._weight_tensors import weight_tensors
 from mmunlearn.attacks.base import WeightAttack
 from mmunlearn.data import Split
 from mmunlearn.handle import Handle
@@ -12,7 +13,8 @@ from mmunlearn.settings import Settings
 
 
 class Prune(WeightAttack):
-    """Global magnitude pruning of weight tensors, one model a fraction; tensors of one dimension (biases, norms) stay.
+    """Global magnitude pruning of weight tensors, one model a fraction; tensors of one dimension (biases, norms) and
+    tables of embeddings stay, adapters are merged first.
 
     Source: objectives_and_seeds 8.8 names pruning by magnitude as a tampering attack and gives no list of fractions:
     the fractions are this project's. Pruning needs no data, so the attacker holds no split.
@@ -29,7 +31,7 @@ class Prune(WeightAttack):
     def tamper(self, handle: Handle, data: Mapping[str, Split], run) -> Iterator[tuple[str, Handle]]:
         """One pruned copy a fraction, in the order of the settings."""
         for fraction in self.config.fractions:
-            copy = handle.copy()
+            copy = handle.copy().merged()
             prune_smallest(copy.module, fraction)
             yield f"{fraction:g} pruned", copy
 
@@ -40,7 +42,7 @@ def prune_smallest(module: nn.Module, fraction: float) -> int:
 
     Equal magnitudes go in the order of the parameters and of their entries, so the number is exact.
     """
-    weights = [p for p in module.parameters() if p.ndim > 1]
+    weights = weight_tensors(module)
     if not 0 <= fraction <= 1:
         raise ValueError(f"fraction must lie in 0..1, got {fraction}")
     count = round(fraction * sum(w.numel() for w in weights))

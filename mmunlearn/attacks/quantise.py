@@ -7,6 +7,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
+from mmunlearn.attacks._weight_tensors import weight_tensors
 from mmunlearn.attacks.base import WeightAttack
 from mmunlearn.data import Split
 from mmunlearn.handle import Handle
@@ -17,8 +18,8 @@ class Quantise(WeightAttack):
     """Symmetric rounding of each output channel's weights to `bits`; the rounded values are stored as floats.
 
     Source: objectives_and_seeds 8.8 names quantisation (int8, int4) as a tampering attack; the grid is the usual
-    symmetric one: scale = max|w| / (2^(bits−1) − 1) a channel, round to nearest (ties to even). Biases and norms stay,
-    activations are not rounded.
+    symmetric one: scale = max|w| / (2^(bits−1) − 1) a channel, round to nearest (ties to even). Biases, norms and
+    tables of embeddings stay, activations are not rounded; adapters are merged first.
     """
 
     needs = ()
@@ -32,7 +33,7 @@ class Quantise(WeightAttack):
     def tamper(self, handle: Handle, data: Mapping[str, Split], run) -> Iterator[tuple[str, Handle]]:
         """One quantised copy a number of bits."""
         for bits in self.config.bits:
-            copy = handle.copy()
+            copy = handle.copy().merged()
             quantise_weights(copy.module, bits)
             yield f"{bits} bits", copy
 
@@ -41,9 +42,8 @@ class Quantise(WeightAttack):
 def quantise_weights(module: nn.Module, bits: int) -> None:
     """Round every weight tensor with more than one dimension to its channels' grids, in place."""
     transposed = {id(m.weight) for m in module.modules() if isinstance(m, _ConvTransposeNd) and m.groups == 1}
-    for weight in module.parameters():
-        if weight.ndim > 1:
-            weight.copy_(quantised(weight, bits, channel_dim=1 if id(weight) in transposed else 0))
+    for weight in weight_tensors(module):
+        weight.copy_(quantised(weight, bits, channel_dim=1 if id(weight) in transposed else 0))
 
 
 def quantised(weight: Tensor, bits: int, *, channel_dim: int = 0) -> Tensor:

@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from pydantic import Field
@@ -40,14 +40,16 @@ class Relearn(WeightAttack):
     paper = "Model Tampering Attacks Enable More Rigorous Evaluations (arXiv 2502.05209)"
 
     class Config(Settings):
-        """steps: budgets in optimiser steps. examples: how many forget examples the attacker holds, or examples_frac
-        of them. source: what the attacker trains on: that part, as many examples of split `benign`, or both."""
+        """steps: budgets in optimiser steps. examples: how many examples of each split the attacker holds, by default
+        the share examples_frac of the forget set. data: the split that it trains on (forget; a neighbour such as
+        retain; what has nothing to do with it), or several. lora: train adapters alone (a sibling's settings, such as
+        {r: 8}); None: all weights that the model trains."""
 
         steps: tuple[int, ...] = Field((0, 1, 4, 16, 64), min_length=1)
         examples: int | None = Field(None, ge=1)
         examples_frac: float = Field(0.5, gt=0, le=1)
-        source: Literal["forget", "benign", "both"] = "forget"
-        benign: str = "retain"
+        data: str | tuple[str, ...] = "forget"
+        lora: dict[str, Any] | None = None
         batch_size: int = Field(32, ge=1)
         optimiser: Optimiser = Optimiser(lr=0.002, momentum=0.9)
         norm: NormMode = "frozen"  # a few small batches of one kind would pull batch statistics away from all others
@@ -55,13 +57,15 @@ class Relearn(WeightAttack):
         clip_norm: float | None = 1.0
 
     def needed(self) -> tuple[str, ...]:
-        """The forget set, and the benign split where the settings use it."""
-        return self.needs if self.config.source == "forget" else (*self.needs, self.config.benign)
+        """The forget set, and the splits that the settings name."""
+        return tuple(dict.fromkeys((*self.needs, *self._names())))
+
+    def _names(self) -> tuple[str, ...]:
+        return (self.config.data,) if isinstance(self.config.data, str) else self.config.data
 
     def parts(self, data: Mapping[str, Split], seed: int) -> dict[str, tuple[str, ...]]:
         """forget_trained and forget_held_out: the ids that the attacker trained on, and the other forget ids."""
-        forget = data["forget"]
-        used = set() if self.config.source == "benign" else {e.id for e in self._part(forget, seed)}
+        forget, used = data["forget"], set(self._training(data, seed).ids)
         return {
             "forget_trained": tuple(i for i in forget.ids if i in used),
             "forget_held_out": tuple(i for i in forget.ids if i not in used),
@@ -70,6 +74,8 @@ class Relearn(WeightAttack):
     def tamper(self, handle: Handle, data: Mapping[str, Split], run: Run) -> Iterator[tuple[str, Handle]]:
         """The copy after each number of steps; one trajectory, so more steps continue where fewer ended."""
         budgets = sorted(set(self.config.steps))
+        if self.config.lora is not None:
+            handle = handle.adapted({"lora": self.config.lora})
         with tempfile.TemporaryDirectory(prefix="mmunlearn-relearn-") as folder:
             training = _Trajectory(handle, self._training(data, run.seed), self.config, Path(folder), run)
             for budget in budgets:
@@ -77,13 +83,11 @@ class Relearn(WeightAttack):
                 yield f"{budget} step{'s' if budget != 1 else ''}", handle
 
     def _training(self, data: Mapping[str, Split], seed: int) -> Split:
-        chosen: list[Example] = []
+        """The attacker's examples, as many of each split as of the forget set."""
         forget = self._part(data["forget"], seed)
-        if self.config.source != "benign":
-            chosen += forget
-        if self.config.source != "forget":
-            chosen += _seeded_part(data[self.config.benign], len(forget), seed)
-        return Split("relearn", Role.TRAIN, tuple(chosen))
+        chosen = [forget if name == "forget" else _seeded_part(data[name], len(forget), seed) for name in self._names()]
+        examples = {example.id: example for part in chosen for example in part}
+        return Split("relearn", Role.TRAIN, tuple(examples.values()))
 
     def _part(self, forget: Split, seed: int) -> list[Example]:
         count = self.config.examples

@@ -91,18 +91,18 @@ def test_parts_split_the_forget_set_by_seed():
 
 def test_benign_relearning_trains_on_no_forget_example(tmp_path):
     data = tiny_splits()
-    attack = Relearn({"source": "benign", "steps": (1,)})
+    attack = Relearn({"data": "retain", "steps": (1,)})
     assert ("forget", "retain") == attack.needed()
     assert () == attack.parts(data, 0)["forget_trained"]
     assert all("/retain/" in e.id for e in attack._training(data, 0))
-    assert 12 == len(Relearn({"source": "both"})._training(data, 0))
+    assert 12 == len(Relearn({"data": ("forget", "retain")})._training(data, 0))
     assert 1 == len(list(attack.run(TinyHandle(), data, _scratch(tmp_path), Decoding())))
 
 
 def test_a_missing_benign_split_is_named(tmp_path):
     data = {"forget": tiny_splits()["forget"]}
     with pytest.raises(UserError, match="needs split 'neighbour'"):
-        list(Relearn({"source": "both", "benign": "neighbour"}).run(TinyHandle(), data, _scratch(tmp_path), Decoding()))
+        list(Relearn({"data": ["forget", "neighbour"]}).run(TinyHandle(), data, _scratch(tmp_path), Decoding()))
 
 
 def test_cost_is_one_gradient_step_and_a_query_an_example(tmp_path):
