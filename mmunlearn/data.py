@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 EMPTY: Mapping[str, str] = MappingProxyType({})
 PICTURES = "folder of pictures"
 PictureFolder = Annotated[str, PICTURES]  # a setting of this type is a folder {style}/{object}/{i}.jpg; "": the default
+# Marks of settings that the contract's checks of judges fill with small models of those pictures.
+IMAGE_CLASSIFIER, IMAGE_WEIGHTS = "folder of an image classifier", "weights of an image classifier"
+CLIP_MODEL, CLIP_FILE, PROMPT_VECTORS = "configuration of a CLIP", "weights of a CLIP", "vectors beside a CLIP's"
 MAX_PIXELS = 64_000_000  # eight times a 1024 x 8192 scan; larger pictures are refused before decoding
 
 

