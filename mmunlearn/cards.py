@@ -60,8 +60,8 @@ class Weights(Settings):
 class EditionFacts(Settings):
     """Model, training recipe of original and retrained model, and data sizes of one edition.
 
-    weights: facts about the pretrained models that it names, by name.
-    unlearn: settings laid over the original when a method starts from it (adapters, frozen parts). decoding: laid over
+    weights: facts about the pretrained models that it names, by name. benchmark: settings of the benchmark, under the
+    table's. unlearn: settings laid over the original when a method starts from it (adapters, frozen parts). decoding: laid over
     every split's (a mini model's answers are short). presets: by --preset, laid over the model of every row.
     """
 
@@ -70,6 +70,7 @@ class EditionFacts(Settings):
     data: dict[str, Any] = Field(default_factory=dict)  # the builder's sizes (mini)
     train: dict[str, Any] = Field(default_factory=dict)
     unlearn: dict[str, Any] = Field(default_factory=dict)
+    benchmark: dict[str, Any] = Field(default_factory=dict)
     weights: dict[str, Weights] = Field(default_factory=dict)
     decoding: dict[str, Any] = Field(default_factory=dict)
     presets: dict[str, dict[str, Any]] = Field(default_factory=dict)
@@ -193,18 +194,20 @@ class Card(Settings):
             raise UserError(f"{self.name} has no table {name!r}. {near_miss(name, self.tables)}")
         return name
 
-    def asked(self, table: str, request: str | None) -> dict[str, Any]:
-        """Settings of the benchmark for a table and one of its requests (None: none); UserError with near misses."""
+    def asked(self, table: str, request: str | None, edition: Edition | None = None) -> dict[str, Any]:
+        """Settings of the benchmark for a table and one of its requests (None: none), over those of the edition (None:
+        without these); UserError with near misses."""
         entry = self.tables[table]
+        under = merge(self.editions[edition].benchmark if edition else {}, entry.benchmark)
         if request is None:
-            return dict(entry.benchmark)
+            return under
         if not entry.requests:
             raise UserError(f"{self.name}: table {table!r} has no requests, so there is no {request!r}.")
         if request not in entry.requests:
             raise UserError(
                 f"{self.name}: table {table!r} has no request {request!r}. {near_miss(request, entry.requests)}"
             )
-        return merge(entry.benchmark, entry.requests[request])
+        return merge(under, entry.requests[request])
 
     def plans(self, table: str) -> tuple[EvaluationPlan, ...]:
         """Evaluations of a table."""

@@ -123,7 +123,7 @@ def run_settings(card: Card, plan: Plan, point: Point) -> dict[str, Any]:
     start = start_of(card, point)
     settings: dict[str, Any] = {
         "modality": card.modality,
-        "benchmark": {"name": card.name, **card.asked(table, request)},
+        "benchmark": {"name": card.name, **card.asked(table, request, plan.edition)},
         "edition": plan.edition,
         "root": str(plan.root.resolve()) if plan.root else None,
         "row": row,

@@ -26,7 +26,8 @@ def run_settings(content: Mapping[str, Any]) -> Any:
     table = card.pick_table(content.get("evaluate", {}).get("table"))
     request = content.get("request") or None
     under: dict[str, Any] = {
-        "modality": card.modality, "benchmark": card.asked(table, request), "train": card.editions[edition].train,
+        "modality": card.modality, "benchmark": card.asked(table, request, edition),
+        "train": card.editions[edition].train,
         "model": {} if content.get("start") else card.model(table, edition),
     }  # fmt: skip
     row = content.get("row")
