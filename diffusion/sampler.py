@@ -47,6 +47,9 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     },
     "spm": {"scheduler": "pndm", "steps": 100, "scale": 7.5, "latents": "shared"},
     "seot": {"scheduler": "ddim", "steps": 50, "scale": 9.0, "latents": "shared"},
+    # Of attacks (diffusion sheet 2.1, 2.4): judged pictures, and the original's pictures that are their targets.
+    "unlearndiffatk": {"scheduler": "lms", "steps": 50, "scale": 7.5, "latents": "shared"},
+    "unlearndiffatk_targets": {"scheduler": "lms", "steps": 25, "scale": 7.5, "latents": "shared"},
 }  # fmt: skip
 
 

@@ -55,6 +55,7 @@ class RunSettings(Settings):
 
     start: folder of the model to unlearn (a run or a saved model); None: newly initialised weights.
     request: of the table, whose settings lie in `benchmark` already. earlier: requests that the start has been through.
+    attack: an attack on goals that is run on the model, with its settings; its cells are called attack/….
     """
 
     modality: Literal["vision", "vlm", "diffusion", "tiny"] = "vision"
@@ -65,6 +66,7 @@ class RunSettings(Settings):
     # Left out where they say nothing, so that runs of tables without requests are what they always were.
     request: str = Field("", exclude_if=lambda value: not value)
     earlier: tuple[str, ...] = Field((), exclude_if=lambda value: not value)
+    attack: dict[str, Any] = Field(default_factory=dict, exclude_if=lambda value: not value)
     seed: int = 0
     start: str | None = None
     model: dict[str, Any] = Field(default_factory=dict)
@@ -132,6 +134,10 @@ def execute(
         _respond_stage(run, settings, benchmark.card, benchmark.plans(table), handle, data, place)
         if not place.main:
             return {}
+        if settings.attack:
+            from mmunlearn.attack_stage import attack_own
+
+            attack_own(run, settings, benchmark.card, handle, data)
         return _results(run, settings, benchmark, data, compare or Comparison())
 
 
@@ -297,6 +303,10 @@ def _results(
     requests = card.tables[table].requests
     gone = [requests[name] for name in (*settings.earlier, settings.request) if name in requests]
     cells = reduce(run, _plans(settings, benchmark), seen, settings.modality, compare, gone)
+    if settings.attack:
+        from mmunlearn.attack_cells import attack_cells
+
+        cells = {**cells, **attack_cells(run.path, settings.attack["name"])}
     facts = run.stage_facts("method")
     results = {
         "schema": 1, "benchmark": card.name, "edition": settings.edition, "card_version": card.version,
