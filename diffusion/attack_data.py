@@ -2,9 +2,9 @@
 
     python -m mmunlearn.diffusion.attack_data --model ORIGINAL --prompts church.csv --out data/church
 
-ORIGINAL is a run, a saved model, or a pipeline in diffusers form (a folder or hub id). The folder then holds prompts.csv
-and imgs/<case_number>_0.png, as the attacks read them; a killed command goes on where it stopped. Pictures: LMS, 25
-steps, guidance 7.5 (or the row's sd_guidance_scale), noise by the row's evaluation_seed (diffusion sheet 2.1).
+ORIGINAL is a run, a saved model, or a pipeline in diffusers form (a folder or hub id). The folder then holds
+prompts.csv and imgs/<case_number>_0.png, as the attacks read them; a killed command goes on where it stopped. Pictures:
+LMS, 25 steps, guidance 7.5 (or the row's sd_guidance_scale), noise by the row's evaluation_seed (diffusion sheet 2.1).
 """
 
 import csv

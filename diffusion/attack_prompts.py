@@ -36,7 +36,7 @@ class PromptRow:
 
 
 def read_prompts(file: Path) -> list[PromptRow]:
-    """Rows of a prompt file. Raises UserError naming file, line and column for what cannot be read or makes no sense."""
+    """Rows of a prompt file. Raises UserError naming file, line and column for what cannot be read or is no sense."""
     try:
         text = file.read_bytes().decode("utf-8-sig")
     except OSError as error:

@@ -163,11 +163,12 @@ class Table(Settings):
     edition, `presets` in both). model: laid over the full edition's model. compare: cells by which rows are compared
     with the retrained model.
 
-    requests: what is asked to be forgotten, by name: settings of the benchmark laid over the table's, one run of every
-    row each. attacks, victims: every attack is run on the finished model of every victim (a row), as a row
-    `<victim>+<attack>` of its own, behind the others. request_editions: which of them an edition runs (all, where it is not named). sequential: the requests
-    come one after another, each starting from the checkpoint of the one before. request_rows: a row of the printed
-    table for every row and request (`<row>@<request>`) instead of their mean.
+    requests: what is asked to be forgotten, by name: settings of the benchmark laid over the table's, one run of
+    every row each. attacks, victims: every attack is run on the finished model of every victim (a row), as a row
+    `<victim>+<attack>` of its own, behind the others. request_editions: which of them an edition runs (all, where it
+    is not named). sequential: the requests come one after another, each starting from the checkpoint of the one
+    before. request_rows: a row of the printed table for every row and request (`<row>@<request>`) instead of their
+    mean.
     """
 
     title: str

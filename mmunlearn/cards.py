@@ -70,8 +70,8 @@ class EditionFacts(Settings):
     """Model, training recipe of original and retrained model, and data sizes of one edition.
 
     weights: facts about the pretrained models that it names, by name. benchmark: settings of the benchmark, under the
-    table's. unlearn: settings laid over the original when a method starts from it (adapters, frozen parts). decoding: laid over
-    every split's (a mini model's answers are short). presets: by --preset, laid over the model of every row.
+    table's. unlearn: settings laid over the original when a method starts from it (adapters, frozen parts). decoding:
+    laid over every split's (a mini model's answers are short). presets: by --preset, laid over the model of every row.
     """
 
     model: dict[str, Any]

@@ -31,7 +31,7 @@ class PromptBatch:
         if not tables or len({len(table) for table in tables}) > 1:
             raise UserError("attacks on prompts need CLIP text encoders with one vocabulary; this model has none.")
         self.widths = [table.shape[1] for table in tables]
-        self.table: Float[Tensor, "word width"] = torch.cat(tables, 1).float()
+        self.table: Float[Tensor, "word width"] = _at_least_single(torch.cat(tables, 1))
         filler = [place.filled([0] * place.k) for place in places]  # 0 is no special token; its embedding is replaced
         self.tokens: Tokens = rows_of(model, filler, [place.goal.prompt or "" for place in places])
         self.at: Int[Tensor, "batch k"] = 1 + torch.tensor([place.at for place in places])
@@ -66,8 +66,13 @@ def predicted_noise(
 
 def errors(made: Tensor, aim: Tensor, criterion: Criterion) -> Float[Tensor, " batch"]:
     """Mean error of each row: squared ("l2") or absolute ("l1")."""
-    gap = made.float() - aim.float()
+    gap = _at_least_single(made) - _at_least_single(aim)
     return (gap.square() if criterion == "l2" else gap.abs()).flatten(1).mean(1)
+
+
+def _at_least_single(values: Tensor) -> Tensor:
+    """Half-precision numbers as single ones."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 @contextmanager

@@ -175,7 +175,7 @@ class Descent:
         c = self.c
         if c.variable == "tokens":
             # The gradient at one-hot rows: a product with the table, of k rows a goal instead of all places.
-            gradient = functional.hardtanh(gradient.float() @ self.batch.table.T)
+            gradient = functional.hardtanh(gradient @ self.batch.table.T)
         if c.universal:
             gradient = gradient.mean(0, keepdim=True).expand_as(gradient).contiguous()
         self.variable.grad = gradient.to(self.variable)
@@ -201,7 +201,7 @@ class Descent:
     def nearest(self) -> Int[Tensor, "batch k"]:
         """The vocabulary's nearest words to the variable, by cosine."""
         table = functional.normalize(self.batch.table, dim=-1)
-        flat = functional.normalize(self.variable.detach().flatten(0, 1).float(), dim=-1)
+        flat = functional.normalize(self.variable.detach().flatten(0, 1), dim=-1)
         found = [(part @ table.T).argmax(-1) for part in flat.split(AT_ONCE_WORDS)]
         return torch.cat(found).view(self.variable.shape[:2])
 
@@ -219,7 +219,7 @@ class Descent:
             u = torch.from_numpy(np.stack([draw.random((k, words), dtype=np.float32) for draw in draws]))
             u = u[:1].expand_as(u).clone() if self.c.universal else u
         project = onto_simplex if self.c.projection == "exact" else by_bisection
-        return project(u.to(self.batch.table.device))
+        return project(u.to(self.batch.table))
 
     def _optimiser(self) -> torch.optim.Optimizer:
         kind = torch.optim.AdamW if self.c.decoupled else torch.optim.Adam
