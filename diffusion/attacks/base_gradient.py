@@ -148,7 +148,7 @@ class Descent:
         return loss.detach()
 
     def error(
-        self, free: Tensor, noise: Float[Tensor, "batch channel height width"], t: Float[Tensor, " batch"]
+        self, free: Tensor, noise: Float[Tensor, "batch channel height width"], t: Int[Tensor, " batch"]
     ) -> Float[Tensor, " batch"]:
         """The denoising error of each goal with `free` embeddings at its places."""
         model, c = self.model, self.c
