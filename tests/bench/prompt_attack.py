@@ -4,10 +4,10 @@ Usage, from the root: OMP_NUM_THREADS=1 python -m tests.bench.prompt_attack [--p
 A small scratch Stable Diffusion (random weights, CLIP's vocabulary of 49,408 tokens, 77 places), the same prompts,
 rounds, steps and pictures on both sides, no success. One side is this package's: all prompts in a batch, tokens by
 look-up, projection of all rows at once, guidance in one pass, heads opened once. The other does what diffusion sheet
-2.8 lists: for every prompt the victim and the original are read from disk again; each step looks up 77 tokens by one-hot
-products and projects each row by bisection with .item(); each picture has its empty prompt embedded anew, two passes a
-step, and a judge that is opened for it, to which it goes as a file. Times are processor seconds, which other work on
-the machine does not lengthen. `--device cuda` times both on a GPU (by the wall clock).
+2.8 lists: for every prompt the victim and the original are read from disk again; each step looks up 77 tokens by one-
+hot products and projects each row by bisection with .item(); each picture has its empty prompt embedded anew, two
+passes a step, and a judge that is opened for it, to which it goes as a file. Times are processor seconds, which other
+work on the machine does not lengthen. `--device cuda` times both on a GPU (by the wall clock).
 """
 
 import argparse
