@@ -18,7 +18,8 @@ class EvaluationPlan(Settings):
 
     split: whose responses are judged. against: a second split (non-members). judge: a judge's name, or a mapping
     {name: …, settings}. metrics: metric names, or mappings {name: …, settings}. attack: an attack whose values become
-    further cells. section: stands for the name in the cells (several plans may share it).
+    further cells. goals: the attack pursues the split's examples as goals; the metrics read what came of them (success,
+    candidates …), not responses. section: stands for the name in the cells (several plans may share it).
     """
 
     name: str
@@ -27,6 +28,7 @@ class EvaluationPlan(Settings):
     judge: str | dict[str, Any] = "exact"
     metrics: tuple[str | dict[str, Any], ...] = ()
     attack: dict[str, Any] | None = None
+    goals: bool = Field(False, exclude_if=lambda value: not value)
     section: str = ""
 
     @field_validator("judge")
@@ -163,12 +165,12 @@ class Table(Settings):
     edition, `presets` in both). model: laid over the full edition's model. compare: cells by which rows are compared
     with the retrained model.
 
-    requests: what is asked to be forgotten, by name: settings of the benchmark laid over the table's, one run of
-    every row each. attacks, victims: every attack is run on the finished model of every victim (a row), as a row
-    `<victim>+<attack>` of its own, behind the others. request_editions: which of them an edition runs (all, where it
-    is not named). sequential: the requests come one after another, each starting from the checkpoint of the one
-    before. request_rows: a row of the printed table for every row and request (`<row>@<request>`) instead of their
-    mean.
+    requests: what is asked to be forgotten, by name: settings of the benchmark laid over the table's, one run of every
+    row each. request_editions: which of them an edition runs (all, where it is not named). row_requests: by edition
+    and row, the requests for which a costly row runs unless it is asked for by its name. sequential: the requests
+    come one after another, each starting from the checkpoint of the one before. request_rows: a row of the printed
+    table for every row and request (`<row>@<request>`) instead of their mean. attacks, victims: every attack is run on
+    the finished model of every victim (a row), as a row `<victim>+<attack>` of its own, behind the others.
     """
 
     title: str
@@ -182,6 +184,7 @@ class Table(Settings):
     compare: tuple[str, ...] = ()
     requests: dict[str, dict[str, Any]] = Field(default_factory=dict)
     request_editions: dict[Edition, tuple[str, ...]] = Field(default_factory=dict)
+    row_requests: dict[Edition, dict[str, tuple[str, ...]]] = Field(default_factory=dict)
     sequential: bool = False
     request_rows: bool = False
     attacks: dict[str, AttackWords] = Field(default_factory=dict)
@@ -202,6 +205,10 @@ class Table(Settings):
             for name in names:
                 if name not in self.requests:
                     raise ValueError(f"request_editions.{edition}: {name!r} is not among the requests")
+        for edition, rows in self.row_requests.items():
+            for row, names in rows.items():
+                if row not in self.rows or row == "original" or set(names) - set(self.requests):
+                    raise ValueError(f"row_requests.{edition}.{row}: only other rows and requests of the table")
         return self
 
     def requests_of(self, edition: Edition) -> tuple[str, ...]:

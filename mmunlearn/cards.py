@@ -121,6 +121,17 @@ class Collapsed(Settings):
     below: float = Field(0.5, gt=0, lt=1)
 
 
+class Resists(Settings):
+    """A comparison to state whichever way it falls: whether `rows` have a lower mean over `cells` than the row
+    `against`. says: what is compared, the sentence's beginning."""
+
+    kind: Literal["resists"]
+    says: str
+    rows: tuple[str, ...]
+    against: str
+    cells: tuple[str, ...]
+
+
 class Disjoint(Settings):
     """A promise about two splits: no id, no picture (`by: content`) or no value of a tag is in both.
 
@@ -154,7 +165,7 @@ class Card(Settings):
     rows: dict[str, Row]
     presets: dict[str, str] = Field(default_factory=dict)  # name -> what it does
     attack: AttackFacts | None = None
-    findings: tuple[Annotated[Hidden | Collapsed, Field(discriminator="kind")], ...] = ()
+    findings: tuple[Annotated[Hidden | Collapsed | Resists, Field(discriminator="kind")], ...] = ()
     notes: tuple[str, ...] = ()
 
     @model_validator(mode="before")

@@ -16,6 +16,7 @@ from mmunlearn.attacks.base import RowsAttack
 from mmunlearn.cards import EvaluationPlan
 from mmunlearn.data import Example, Split
 from mmunlearn.errors import UserError
+from mmunlearn.goal_evaluation import outcomes
 from mmunlearn.handle import Decoding, Handle, Response, weights_digest
 from mmunlearn.judges.base import Item, Judge, Verdict
 from mmunlearn.metrics.base import Metric, Sight, Value
@@ -193,6 +194,9 @@ def reduce(
     cells: dict[str, Value] = {}
     splits = _StoredRows(run.path, data)
     for plan in plans:
+        if plan.goals:
+            _add_goal_cells(cells, run, plan, modality, against)
+            continue
         rows = judge(run, plan, data[plan.split], modality) if plan.split else Rows((), {})
         if rows is None:
             continue
@@ -219,6 +223,21 @@ def reduce(
             for name, value in attack.measure(sight, run.seed).items():
                 cells[f"{plan.prefix}/{name}"] = value
     return cells
+
+
+def _add_goal_cells(
+    cells: dict[str, Value], run: Run, plan: EvaluationPlan, modality: str, against: Comparison
+) -> None:
+    """Cells of what came of the plan's goals, beside what came of the same attack on the other two models."""
+    rows = outcomes(run.path, plan)
+    if rows is None:
+        return
+    reference, original = (outcomes(path, plan) if path else None for path in (against.reference, against.original))
+    sight = Sight(rows=rows, reference=reference, original=original, cells=cells)
+    for wanted in plan.metrics:
+        metric, title = make_metric(wanted, modality)
+        if _usable(metric, sight):
+            cells[f"{plan.prefix}/{title}"] = metric.reduce(sight)
 
 
 class _StoredRows(Mapping[str, Rows]):

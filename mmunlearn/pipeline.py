@@ -22,6 +22,7 @@ from mmunlearn.data import Split
 from mmunlearn.errors import UserError
 from mmunlearn.evaluate import Comparison, Place, reduce, respond
 from mmunlearn.flags import flags_of
+from mmunlearn.goal_evaluation import pursue_all
 from mmunlearn.handle import Decoding, Handle, weights_digest
 from mmunlearn.manifest import manifest
 from mmunlearn.methods.base import SPLIT_NEEDS, needed_splits
@@ -132,6 +133,9 @@ def execute(
         _barrier(place)  # the main process has made the folder
         handle = _method_stage(run, settings, method, start, data, place)
         _respond_stage(run, settings, benchmark.card, benchmark.plans(table), handle, data, place)
+        if place.main:
+            _goals_stage(run, settings, benchmark, handle, data)
+        _barrier(place)
         if not place.main:
             return {}
         if settings.attack:
@@ -230,7 +234,8 @@ def _barrier(place: Place) -> None:
 
 def wanted_splits(plans: tuple[EvaluationPlan, ...], settings: RunSettings) -> list[str]:
     """Splits whose responses the plans and the settings ask for, in order."""
-    names = [name for plan in plans for name in (plan.split, plan.against) if name]
+    # Attacks on goals ask their split themselves.
+    names = [name for plan in plans for name in (plan.split, plan.against) if name and not plan.goals]
     return list(dict.fromkeys([*names, *settings.evaluate.splits]))
 
 
@@ -269,6 +274,15 @@ def _respond_stage(
                 respond(run, handle, asked, decoding(settings, card, source), place)
             split = borrowed(split, source, folder)
         respond(run, handle, split, decoding(settings, card, name), place)
+
+
+def _goals_stage(
+    run: Run, settings: RunSettings, benchmark: Benchmark, handle: Handle, data: Mapping[str, Split]
+) -> None:
+    """Attacks on goals that the plans ask for."""
+    seen = {name: limited(split, settings.evaluate.limit) for name, split in data.items()}
+    plans = _plans(settings, benchmark)
+    pursue_all(run, plans, handle, seen, lambda name: decoding(settings, benchmark.card, name), settings.modality)
 
 
 def original_run(path: Path, settings: RunSettings) -> Path:
@@ -332,6 +346,8 @@ def cell_json(value: Value) -> dict[str, Any]:
     number = float(value.value) if math.isfinite(value.value) else None
     stderr = float(value.stderr) if value.stderr is not None and math.isfinite(value.stderr) else None
     cell = {"value": number, "n": int(value.n), "stderr": stderr, "unscored": int(value.unscored), "flag": None}
+    if value.low is not None and value.high is not None and math.isfinite(value.low + value.high):
+        cell |= {"low": float(value.low), "high": float(value.high)}
     return cell | {"note": value.note} if value.note else cell
 
 

@@ -26,8 +26,8 @@ ALWAYS = ("original", "retrain")
 
 @dataclass(frozen=True)
 class Plan:
-    """What to reproduce. rows: a choice of the table's rows (original and retrain are always there). requests: a choice
-    of the table's requests."""
+    """What to reproduce. rows: a choice of the table's rows (original and retrain are always there; a row that is named
+    runs for all requests). requests: a choice of the table's requests."""
 
     benchmark: str
     out: Path
@@ -96,7 +96,10 @@ def points(card: Card, plan: Plan) -> list[Point]:
     found = [Point("original", seed) for seed in range(plan.seeds)] if requests and "original" in rows else []
     for row in sorted(rows, key=lambda row: row not in ALWAYS):  # stable: the table's order otherwise
         chained = card.tables[table].sequential and not _from_scratch(card, row)
+        few = None if row in plan.rows else card.tables[table].row_requests.get(plan.edition, {}).get(row)
         for number, request in enumerate(requests or (None,)):
+            if few is not None and request not in few:
+                continue
             earlier = tuple(requests[:number]) if chained else ()
             found += [Point(row, seed, request, earlier) for seed in range(plan.seeds)]
     return found

@@ -56,6 +56,7 @@ LAYERS = [
         "borrowed_targets",
         "evaluate",
         "flags",
+        "goal_evaluation",
         "manifest",
         "model_cache",
         "report",

@@ -39,7 +39,9 @@ def alternatives(handle: "VlmHandle", asked: Sequence[Sequence[Example]]) -> lis
     last = told.last_hidden_state[:, -1][owner]
     after = last[:, None][:, :0]
     if max(map(len, answers)) > 1:
-        after = _continued(handle, inputs, told.past_key_values, owner, [answer[:-1] for answer in answers])
+        edits = {"edit": first["edit"][owner]} if "edit" in first else {}
+        with handle.serving(edits):
+            after = _continued(handle, inputs, told.past_key_values, owner, [answer[:-1] for answer in answers])
     states, targets = [], []
     for row, answer in enumerate(answers):
         states += [last[row][None], after[row, : len(answer) - 1]]

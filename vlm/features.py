@@ -58,7 +58,7 @@ def served(family: Family, model: nn.Module) -> Iterator[None]:
         del tower.forward  # the class's own shows again
 
 
-_OURS = {"labels", "target", "features", "pictured"}  # read by the handle, not by the model
+_OURS = {"labels", "target", "features", "pictured", "edit"}  # read by the handle, not by the model
 
 
 def model_inputs(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -18,7 +18,7 @@ from mmunlearn.handle import Batch, Decoding, Handle, Response, Scored, View, we
 from mmunlearn.settings import build, merge, plain
 from mmunlearn.token_stats import LogitForm, TokenStats, token_logprobs, token_stats
 
-from . import adapters, response_rows, storage
+from . import adapters, response_rows, single_edits, storage
 from .families.base import Picture
 from .families.find import family_of
 from .features import FeatureCache, model_inputs, served
@@ -123,6 +123,9 @@ class VlmHandle(Handle):
         modes = [(layer, layer.training) for layer in self.module.modules()]
         self.module.eval()
         rows = [response_rows.asked(example) for example in examples]
+        edits = single_edits.edits_of(self.model)
+        if edits is not None:
+            rows = [row | {"edit_kind": edits.kind} for row in rows]
         size = max(1, how.batch_size)
         if how.fields.get("score", True):
             response_rows.add_scores(self, examples, rows, size)
@@ -361,6 +364,9 @@ class VlmHandle(Handle):
             for name, tensor in self.family.text(tokens, start, pictures[row]).items():
                 whole = made.setdefault(name, tensor.new_zeros(*ids.shape))
                 whole[row, attention[row].bool()] = tensor
+        edits = single_edits.edits_of(self.model)
+        if edits is not None:
+            made["edit"] = edits.rows(examples)
         if not self.family.mixed:
             made["pictured"] = torch.tensor([picture is not None for picture in pictures])
         if self._keeps_features() and self.family.pixels in made:
@@ -375,9 +381,17 @@ class VlmHandle(Handle):
             return False
         return not any(p.requires_grad for p in self.family.tower_parameters(self.model))
 
-    def serving(self, tensors: Mapping[str, Tensor]) -> AbstractContextManager[None]:
-        """While open, the tower answers with the kept features among `tensors`; nothing where there are none."""
-        return served(self.family, self.model) if "features" in tensors else nullcontext()
+    @contextmanager
+    def serving(self, tensors: Mapping[str, Tensor]) -> Iterator[None]:
+        """While open, the tower answers with the kept features among `tensors`, and every row's own edit is in place;
+        nothing where there are none."""
+        with ExitStack() as stack:
+            if "features" in tensors:
+                stack.enter_context(served(self.family, self.model))
+            edits = single_edits.edits_of(self.model)
+            if edits is not None and "edit" in tensors:
+                stack.enter_context(single_edits.applied(self.model, edits, tensors["edit"]))
+            yield
 
     def head(self) -> tuple[Tensor, Tensor | None]:
         """Weight (vocabulary, width) and bias of the lm head."""

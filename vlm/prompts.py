@@ -41,6 +41,7 @@ TEMPLATES: dict[str, Template] = {
     "llava-phi": Template(user="<|user|>\n", answer="<|end|>\n<|assistant|>\n", end="<|end|>"),
     "vicuna": Template(system=_CURIOUS.format(who="human"), user="USER: ", answer=" ASSISTANT: "),
     "vicuna-v1": Template(system=_CURIOUS.format(who="user"), user="USER: ", answer=" ASSISTANT: "),
+    "unlok": Template(system=_CURIOUS.format(who="human"), user="USER: ", answer=" ASSISTANT:"),
     "instructblip": Template(user="Question: ", answer=" Answer:"),
     "paligemma": Template(image="{image}<bos>", bare="<bos>", answer="\n"),
     "mini": Template(user="USER: ", answer=" ASSISTANT:"),

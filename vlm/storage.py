@@ -9,18 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
+from safetensors.torch import load_file, save_file
 
 from mmunlearn.errors import UserError
-from mmunlearn.handle import read_description
+from mmunlearn.handle import read_description, weights_digest
 from mmunlearn.settings import build, plain
 
-from . import adapters
+from . import adapters, single_edits
 from .scratch import PREFIX, read_folder
 from .settings import VlmSettings
 
 if TYPE_CHECKING:
     from .handle import VlmHandle
 
+EDITS = "single_edits.safetensors"
 H = TypeVar("H", bound="VlmHandle")
 
 
@@ -37,7 +39,10 @@ def save(handle: "VlmHandle", path: Path) -> None:
     a pointer to its folder or name with its hash, or the whole base where it was never stored."""
     path.mkdir(parents=True, exist_ok=True)
     description: dict[str, Any] = {"modality": handle.modality, "settings": plain(handle.settings)}
-    if adapters.is_adapted(handle.module):
+    edits = single_edits.edits_of(handle.model)
+    if edits is not None:
+        _save_edits(handle, edits, path, description)
+    elif adapters.is_adapted(handle.module):
         adapters.save_adapters(handle.module, path / "adapter.safetensors")
         if handle.base.folder is None and handle.settings.name.startswith(PREFIX):
             handle.bare().save(path / "base")
@@ -50,6 +55,21 @@ def save(handle: "VlmHandle", path: Path) -> None:
         handle.module.save_pretrained(path)  # type: ignore[operator]
         handle.processor.save_pretrained(path)
     (path / "handle.json").write_text(json.dumps(description, indent=1, sort_keys=True), encoding="utf-8")
+
+
+def _save_edits(handle: "VlmHandle", edits: single_edits.Edits, path: Path, description: dict[str, Any]) -> None:
+    """The edits alone, and where the model lies that they are edits of (beside them, where it was never stored)."""
+    save_file({name: tensor.cpu().contiguous() for name, tensor in edits.state().items()}, path / EDITS)
+    single_edits.detach(handle.model)
+    try:
+        description |= {"single_edits": edits.about(), "base_digest": weights_digest(handle.module)}
+        if handle.base.folder is None or adapters.is_adapted(handle.module):
+            save(handle, path / "base")
+            description["base"] = "base"
+        else:
+            description["base"] = os.path.relpath(handle.base.folder, path.resolve())
+    finally:
+        single_edits.attach(handle.model, edits)
 
 
 def export(handle: "VlmHandle", path: Path) -> None:
@@ -72,6 +92,8 @@ def load(cls: type[H], path: Path, device: torch.device | str) -> H:
         handle.module.to(device)
         return handle
     under = _base_of(cls, path, content, settings)
+    if "single_edits" in content:
+        return _with_edits(under, path, content, settings, device)
     lora = plain(settings.lora) if settings.lora is not None else None
     handle = under.adapted({"lora": lora} | _without_weights(settings))
     if handle.base.digest != content["base_digest"]:
@@ -82,6 +104,26 @@ def load(cls: type[H], path: Path, device: torch.device | str) -> H:
     adapters.load_adapters(handle.module, path / "adapter.safetensors")
     handle.folder = str(path.resolve())
     handle.module.to(device)
+    return handle
+
+
+def _with_edits(
+    handle: H, path: Path, content: Mapping[str, Any], settings: VlmSettings, device: torch.device | str
+) -> H:
+    """The model with the edits that were stored for it."""
+    handle = handle.adapted(_without_weights(settings))
+    if weights_digest(handle.module) != content["base_digest"]:
+        raise UserError(
+            f"{path}: its edits belong to another state of the model under them ({content.get('base')}).\n"
+            "Its weights have changed since; run the method again."
+        )
+    try:
+        edits = single_edits.rebuilt(content["single_edits"], load_file(path / EDITS))
+    except Exception as error:
+        raise UserError(f"{path / EDITS}: not readable as safetensors ({error}). Run the method again.") from None
+    handle.module.to(device)
+    single_edits.attach(handle.model, edits)
+    handle.folder = str(path.resolve())
     return handle
 
 

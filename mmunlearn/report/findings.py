@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from mmunlearn.cards import Card, Collapsed, Hidden
+from mmunlearn.cards import Card, Collapsed, Hidden, Resists
 from mmunlearn.report.table import Table, anchor_of, is_anchor, row_of, value_of
 
 NEAR = 0.1  # how far above the retrained model an answer rate may lie and still count as gone
@@ -16,6 +16,9 @@ def findings(table: Table, card: Card | None) -> list[str]:
         return []
     sentences = []
     for pattern in card.findings:
+        if isinstance(pattern, Resists):
+            sentences += _resists(pattern, table)
+            continue
         told = [
             found
             for row in table["rows"]
@@ -31,6 +34,24 @@ def findings(table: Table, card: Card | None) -> list[str]:
         if told:
             sentences.append(f"{pattern.says}: {'; '.join(told)}.")
     return sentences
+
+
+def _resists(pattern: Resists, table: Table) -> list[str]:
+    """Which rows have a lower mean over the cells than the row that they are compared with, and which have not."""
+    means = {}
+    for name in (pattern.against, *pattern.rows):
+        row = row_of(table, name)
+        values = [value_of(row, cell) for cell in pattern.cells] if row is not None else [None]
+        if None not in values:
+            means[name] = sum(values) / len(values)  # type: ignore[arg-type]
+    other = means.pop(pattern.against, None)
+    if other is None or not means:
+        return []
+    lower = [f"{name} ({mean:.2f})" for name, mean in means.items() if mean < other]
+    rest = [f"{name} ({mean:.2f})" for name, mean in means.items() if mean >= other]
+    parts = [f"lower than {pattern.against} ({other:.2f}): {', '.join(lower) or 'none'}"]
+    parts += [f"not lower here: {', '.join(rest)}"] if rest else []
+    return [f"{pattern.says} (mean of {', '.join(pattern.cells)}): {'; '.join(parts)}."]
 
 
 def _anchor(table: Table, row: Mapping[str, Any], anchor: str) -> Mapping[str, Any]:

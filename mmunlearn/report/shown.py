@@ -39,7 +39,8 @@ class ShownColumn:
 
 @dataclass(frozen=True)
 class ShownCell:
-    """Texts of a cell; `mark` holds footnote signs, `difference` ours minus the paper's (full edition only)."""
+    """Texts of a cell; `mark` holds footnote signs, `difference` ours minus the paper's (full edition only), `interval`
+    the ends of a 95 % interval of its own (a rate over few goals)."""
 
     value: str
     spread: str
@@ -47,11 +48,13 @@ class ShownCell:
     difference: str
     mark: str
     flagged: bool
+    interval: str = ""
 
     @property
     def text(self) -> str:
-        """Value, spread and marks in one string."""
-        return self.value + (f" ± {self.spread}" if self.spread else "") + self.mark
+        """Value, spread, interval and marks in one string."""
+        spread = f" ± {self.spread}" if self.spread else f" [{self.interval}]" if self.interval else ""
+        return self.value + spread + self.mark
 
 
 @dataclass(frozen=True)
@@ -191,6 +194,7 @@ def shown_cell(cell: Mapping[str, Any] | None, column: ShownColumn, edition: str
         difference=difference,
         mark=mark,
         flagged=bool(flags),
+        interval=f"{cell['low'] * column.factor:.0f}–{cell['high'] * column.factor:.0f}" if "low" in cell else "",
     )
 
 

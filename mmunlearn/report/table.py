@@ -25,7 +25,8 @@ def build_table(results: Sequence[Results], card: Card | None = None) -> Table:
 
     A cell's value is the mean over seeds, `std` their sample standard deviation (None for one seed), `n` the examples
     counted in a run (the smallest over seeds), `stderr` the root mean square of the runs' standard errors (the seeds
-    share the examples, so it does not shrink with them), `unscored` the sum over seeds. `paper` is the published
+    share the examples, so it does not shrink with them), `unscored` the sum over seeds; `low` and `high` are the ends
+    of a run's own interval where there is one and a single run. `paper` is the published
     number; it is compared, and the cell flagged, in the full edition only.
 
     Where the table has requests, a seed's value is the mean over the requests that have the cell, and what is said of a
@@ -163,8 +164,10 @@ def _cell(seeds: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
     notes = list(dict.fromkeys(part["note"] for part in parts if part.get("note")))
     several = any(len(seed) > 1 for seed in seeds)
     counted = [part["n"] for part in parts if not several or _is_number(part["value"])]  # requests that have the cell
+    ends = {name: parts[0][name] for name in ("low", "high") if len(parts) == 1 and name in parts[0]}
     return {
         **({"note": "; ".join(notes)} if notes else {}),
+        **ends,
         "value": _mean(values),
         "std": statistics.stdev(values) if len(values) > 1 else None,
         "n": min(counted, default=0),

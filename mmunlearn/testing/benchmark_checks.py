@@ -21,6 +21,7 @@ from mmunlearn.cards import Card, Edition, EvaluationPlan
 from mmunlearn.data import Split, image_digests
 from mmunlearn.errors import UserError
 from mmunlearn.evaluate import Comparison, reduce, respond
+from mmunlearn.goal_evaluation import pursue_all
 from mmunlearn.handle import Decoding, Handle
 from mmunlearn.metrics.base import Value
 from mmunlearn.modalities import handle_class
@@ -275,8 +276,10 @@ def _evaluations(cls: type[Benchmark]) -> None:
                 plans = tuple(plan.at(str(tiny_root(cls))) for plan in benchmark.plans(name))
                 if not table.sequential and _cells_of(card, plans) <= set(cells):
                     continue  # another request has given these cells
-                for split in dict.fromkeys(s for plan in plans for s in (plan.split, plan.against) if s):
+                for split in dict.fromkeys(s for p in plans for s in (p.split, p.against) if s and not p.goals):
                     _respond(run, handle, cls, splits, split)
+                short = {plan.split: splits[plan.split].subset(range(2)) for plan in plans if plan.goals}
+                pursue_all(run, plans, handle, short, lambda _: Decoding(max_new_tokens=2), card.modality)
                 asked = requests[: number + 1] if table.sequential else requests[number : number + 1]
                 against = Comparison(reference=run.path, original=run.path)
                 gone = [table.requests[one] for one in asked]

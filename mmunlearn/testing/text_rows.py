@@ -50,6 +50,9 @@ def text_rows(name: str, strength: float, seed: int, n: int, *, noise: float = 1
                 "choices_first_nll": [float(-log_p[0, 0]) * 1.1, *(untrue / length).tolist()],
                 "tag.keywords": f"{place}\n{age}",
                 "tag.identity": f"{i // 4:03d}",
+                "tag.record": f"{i // 2:03d}",
+                "success": float(known),
+                "candidates": 2 + int(known),
                 "value": float(known),
                 "label": "right" if known else "wrong",
             }

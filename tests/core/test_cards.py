@@ -229,6 +229,10 @@ def test_a_requests_settings_are_laid_over_the_tables():
     assert {"task": {"kind": "style", "size": 3}} == card.asked("one", None)
     assert {"task": {"kind": "object", "size": 3}} == card.asked("one", "a")
     assert {"task": {"kind": "style", "size": 3}, "seed": 1} == card.asked("one", "b")
+    content["editions"]["mini"]["benchmark"] = {"task": {"kind": "pair", "size": 2}, "subset": 4}
+    under = build(Card, content, "demo")
+    assert {"task": {"kind": "style", "size": 3}, "subset": 4, "seed": 1} == under.asked("one", "b", "mini")
+    assert {"task": {"kind": "style", "size": 3}, "seed": 1} == under.asked("one", "b")
     with pytest.raises(UserError, match="has no request 'c'"):
         card.asked("one", "c")
     with pytest.raises(UserError, match="has no requests"):

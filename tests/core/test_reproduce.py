@@ -234,6 +234,16 @@ def test_requests_are_chosen_in_the_tables_order_with_near_misses(plan):
         points(card, plan("plain", requests=("zero",)))
 
 
+def test_a_costly_row_runs_for_the_requests_of_its_edition_unless_it_is_named(plan, other_card):
+    content = card_content()
+    content["tables"]["asked"]["row_requests"] = {"mini": {"retrain": ["one"]}}
+    other_card(content)
+    card = read_card("demo")
+    assert ["one"] == [p.request for p in points(card, plan()) if p.row == "retrain"]
+    assert ["zero", "one"] == [p.request for p in points(card, plan()) if p.row == "ascent"]
+    assert ["zero", "one"] == [p.request for p in points(card, plan(rows=("retrain",))) if p.row == "retrain"]
+
+
 def test_the_command_refuses_a_misspelt_request(tmp_path, capsys):
     words = ["reproduce", "demo", "--table", "asked", "--requests", "onee", "--out", str(tmp_path / "out")]
     assert 2 == main(words)

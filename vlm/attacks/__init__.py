@@ -1,0 +1,1 @@
+"""Attacks on vision-language models; one file each, named like the attack."""

@@ -1,0 +1,1 @@
+"""What unlearning leaves in the weights and under other forms of the question."""

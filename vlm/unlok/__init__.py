@@ -1,0 +1,1 @@
+"""UnLOK-VQA: prompts, fact tables and the writer of its mini edition."""
