@@ -303,6 +303,10 @@ class DiffusionHandle(Handle):
         """Encoded prompts without a graph; each text once while the text encoders' weights stay the same."""
         return self._kept(self.tokenise(texts).ids)
 
+    def encode_ids(self, tokens: Tokens) -> Condition:
+        """Encoded tokens without a graph, kept like those of `encode`."""
+        return self._kept(tokens.ids)
+
     def encode_tokens(self, tokens: Tokens, embeddings: Tensor | Sequence[Tensor | None] | None = None) -> Condition:
         """Encoded tokens with their graph. embeddings: (batch, length, width) in place of the token embeddings, of the
         first encoder or one entry an encoder."""

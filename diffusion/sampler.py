@@ -9,7 +9,7 @@ import io
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from mmunlearn.errors import UserError
 from mmunlearn.seeds import derive
 from mmunlearn.settings import build, merge, plain
 
+from . import prompt_tokens
 from .conditioning import Condition
 from .guard import Guard, GuardStep
 from .schedule import Solver
@@ -46,17 +47,24 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     },
     "spm": {"scheduler": "pndm", "steps": 100, "scale": 7.5, "latents": "shared"},
     "seot": {"scheduler": "ddim", "steps": 50, "scale": 9.0, "latents": "shared"},
+    # Of attacks (diffusion sheet 2.1, 2.4): judged pictures, and the original's pictures that are their targets.
+    "unlearndiffatk": {"scheduler": "lms", "steps": 50, "scale": 7.5, "latents": "shared"},
+    "unlearndiffatk_targets": {"scheduler": "lms", "steps": 25, "scale": 7.5, "latents": "shared"},
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Request:
-    """One picture to sample. index: place in the answer set's grid; None keys the noise by the prompt's text."""
+    """One picture to sample. index: place in the answer set's grid; None keys the noise by the prompt's text. coded:
+    token ids that are asked instead of the prompt's; its noise is that of its plain prompt. scale: of this picture's
+    guidance; None: the settings'."""
 
     prompt: str
     seed: int
     index: int | None = None
     negative: str = ""
+    coded: prompt_tokens.Coded | None = None
+    scale: float | None = None
 
 
 def sampler_settings(fields: Mapping[str, Any], under: Mapping[str, Any] | None = None) -> SamplerSettings:
@@ -79,7 +87,8 @@ def initial_noise(
     with the request's seed."""
     seed = request.seed
     if how.latents == "per_image":
-        seed = derive(seed, "latents", request.prompt if request.index is None else request.index)
+        prompt = request.coded.plain if request.coded else request.prompt
+        seed = derive(seed, "latents", prompt if request.index is None else request.index)
     return torch.randn(tuple(shape), generator=torch.Generator().manual_seed(seed))
 
 
@@ -101,10 +110,19 @@ def sample(
 
 
 def _latents(handle: "DiffusionHandle", part: Sequence[Request], how: SamplerSettings) -> Tensor:
-    """Clean latents of one batch of requests."""
+    """Clean latents of one batch of requests, those with guidance of their own in a pass of their own."""
+    scales = [how.scale if request.scale is None else request.scale for request in part]
+    if set(scales) != {how.scale}:
+        groups = {s: [i for i, own in enumerate(scales) if own == s] for s in scales}
+        made = [
+            _latents(handle, [replace(part[i], scale=None) for i in rows], how.model_copy(update={"scale": s}))
+            for s, rows in groups.items()
+        ]
+        order = torch.tensor([i for rows in groups.values() for i in rows]).argsort()
+        return torch.cat(made)[order.to(made[0].device)]
     texts = [request.prompt for request in part]
     guard = handle.guard or Guard()
-    condition = guard.condition(handle, texts, handle.encode(texts))
+    condition = guard.condition(handle, texts, _encoded(handle, part))
     empty = handle.unconditional([request.negative or how.negative for request in part])
     empty = guard.unconditional(handle, texts, empty)
     shape = handle.latent_shape(how.size_px)
@@ -114,6 +132,19 @@ def _latents(handle: "DiffusionHandle", part: Sequence[Request], how: SamplerSet
         steps = walk(handle, solver, noise, (condition, empty), how.scale, guard=handle.guard, texts=texts)
         _, _, clean = deque(steps, maxlen=1).pop()
     return clean
+
+
+def _encoded(handle: "DiffusionHandle", part: Sequence[Request]) -> Condition:
+    """Condition of requests by text or by token ids, in their order."""
+    coded = [i for i, request in enumerate(part) if request.coded]
+    if not coded:
+        return handle.encode([request.prompt for request in part])
+    plain = [i for i, request in enumerate(part) if not request.coded]
+    made = prompt_tokens.encoded(handle, [request.coded for request in part if request.coded])
+    if plain:
+        made = made.cat(handle.encode([part[i].prompt for i in plain]))
+    order = torch.tensor([*coded, *plain]).argsort()
+    return made.index(order)
 
 
 def _precision(handle: "DiffusionHandle", how: SamplerSettings) -> AbstractContextManager[Any]:
@@ -173,8 +204,8 @@ def _guarded(
 
 # ---- answer sets ----------------------------------------------------------------------------------------------
 def request_of(example: Example, how: SamplerSettings, seed: int) -> Request:
-    """What an example asks for: its prompt and its tags `seed`, `index`, `negative`. Examples without a seed of their
-    own draw one from `seed` and their id."""
+    """What an example asks for: its prompt and its tags `seed`, `index`, `negative`, `guidance`, `tokens`. Examples
+    without a seed of their own draw one from `seed` and their id."""
     if example.prompt is None:
         raise UserError(f"{example.id}: has no prompt to sample.")
     tags, prompt = example.tags, example.prompt
@@ -183,9 +214,10 @@ def request_of(example: Example, how: SamplerSettings, seed: int) -> Request:
     try:
         own = int(tags["seed"]) if "seed" in tags else derive(seed, "sample", example.id)
         index = int(tags["index"]) if "index" in tags else None
+        scale = float(tags["guidance"]) if "guidance" in tags else None
     except ValueError:
-        raise UserError(f"{example.id}: its tags seed and index must be whole numbers.") from None
-    return Request(prompt, own, index, tags.get("negative", ""))
+        raise UserError(f"{example.id}: its tags seed and index must be whole numbers, guidance a number.") from None
+    return Request(prompt, own, index, tags.get("negative", ""), prompt_tokens.coded_of(example), scale)
 
 
 def file_name(example: Example) -> str:

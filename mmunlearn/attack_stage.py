@@ -24,11 +24,14 @@ from mmunlearn.attack_figures import Hits, difference, leak
 from mmunlearn.attack_goals import goal_hits, goal_results
 from mmunlearn.attack_options import AttackOptions, Question, Stage
 from mmunlearn.attack_rows import asked_splits, rows_results
-from mmunlearn.attack_target import Target, open_target
+from mmunlearn.attack_target import Target, first_start, open_target
 from mmunlearn.attack_weights import relearn_time, weight_results
-from mmunlearn.attacks.base import WeightAttack
+from mmunlearn.attacks.base import ORIGINAL, WeightAttack
 from mmunlearn.attacks.base_goals import GoalAttack
+from mmunlearn.cards import Card
+from mmunlearn.data import Split
 from mmunlearn.errors import UserError
+from mmunlearn.handle import Handle
 from mmunlearn.run import Run
 from mmunlearn.settings import build, differences, digest, plain
 
@@ -58,8 +61,9 @@ def attack_run(
 
     settings, options = read_settings(path), options or AttackOptions()
     banks: dict[bool, Path] = {}
-    stages = [make_stage(_with_bank(wanted, path, settings.modality, options, banks), settings.modality, options)
+    filled = [_with_original(_with_bank(wanted, path, settings.modality, options, banks), path, settings.modality)
               for wanted in attacks]  # fmt: skip
+    stages = [make_stage(wanted, settings.modality, options) for wanted in filled]
     with Run.open(path, settings) as run:
         target = open_target(path)
         other = open_target(control, target.data) if control is not None else None
@@ -89,6 +93,26 @@ def _with_bank(
     if unlearned not in banks:
         banks[unlearned] = run_bank(path, models=options.shadows, unlearn=unlearned)
     return content | {"bank": str(banks[unlearned])}
+
+
+def attack_own(run: Run, settings: Any, card: Card, handle: Handle, data: Mapping[str, Split]) -> dict[str, Any]:
+    """The attack that an open run's settings name, on its model that is about to be finished; as `attack_run`."""
+    options = AttackOptions(limit=settings.evaluate.limit)
+    stage = make_stage(_with_original(settings.attack, run.path, settings.modality), settings.modality, options)
+    target = Target(
+        run.path, handle, data, settings.modality, settings.seed, settings.train, None, settings, card,
+    )  # fmt: skip
+    return run_stage(stage, target, run)
+
+
+def _with_original(wanted: Wanted, path: Path, modality: str) -> dict[str, Any]:
+    """`wanted` with the folder of the model before unlearning where its attack asks for one and names none: what the
+    run's chain of starts begins with."""
+    content = {"name": wanted} if isinstance(wanted, str) else dict(wanted)
+    cls: Any = registry.load("attacks", content.get("name", ""), modality)
+    fields = [name for name, field in cls.Config.model_fields.items() if ORIGINAL in field.metadata]
+    missing = [name for name in fields if not content.get(name)]
+    return content | {name: str(first_start(path)) for name in missing} if missing else content
 
 
 def make_stage(wanted: Wanted, modality: str, options: AttackOptions) -> Stage:

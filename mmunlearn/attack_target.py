@@ -67,3 +67,17 @@ def _original(path: Path, start: str | None) -> Path | None:
         return None
     folder = (path / start).resolve() if Path(start).parts[:1] == ("..",) else Path(start)
     return folder if (folder / "config.yaml").is_file() else None
+
+
+def first_start(path: Path) -> Path:
+    """The model before any unlearning: where the chain of starts from the run at `path` begins (itself without one)."""
+    from mmunlearn.pipeline import read_settings
+
+    seen: list[Path] = []
+    while path not in seen and (path / "config.yaml").is_file():
+        seen.append(path)
+        start = read_settings(path).start
+        if start is None:
+            break
+        path = (path / start).resolve() if Path(start).parts[:1] == ("..",) else Path(start)
+    return path.resolve()

@@ -122,12 +122,36 @@ class RowSettings(Settings):
         return self
 
 
+class AttackWords(Settings):
+    """An attack of a table: its settings (with `name`), those of the mini edition laid over them."""
+
+    title: str
+    settings: dict[str, Any]
+    mini: dict[str, Any] = Field(default_factory=dict)
+    from_: dict[str, str] = Field(alias="from")
+
+    def of(self, edition: Edition) -> dict[str, Any]:
+        """Settings in an edition."""
+        return {**self.settings, **(self.mini if edition == "mini" else {})}
+
+    @model_validator(mode="after")
+    def _sourced(self) -> Self:
+        if "name" not in self.settings:
+            raise ValueError("an attack's settings need a name")
+        missing = sorted({*self.settings} - {"name"} - set(self.from_))
+        if missing and "*" not in self.from_:
+            raise ValueError(f"no `from` for {', '.join(missing)}")
+        return self
+
+
 class Row(RowSettings):
     """A row of a table: a method with its settings."""
 
     title: str
     notes: str = ""
     editions: tuple[Edition, ...] = ("mini", "full")  # where the row exists (no gold model of a pretrained one, say)
+    victim: str = ""  # the row whose finished model this one takes as given; default: its method starts from original
+    attack: AttackWords | None = None  # an attack on goals that is run on the row's model
 
     @field_validator("method")
     @classmethod
@@ -149,7 +173,9 @@ class Table(Settings):
     and row, the requests for which a costly row runs unless it is asked for by its name. sequential: the requests
     come one after another, each starting from the checkpoint of the one before. after: by request, the earlier one
     from whose models of the same row it starts instead of the original (relearning after unlearning). request_rows: a
-    row of the printed table for every row and request (`<row>@<request>`) instead of their mean.
+    row of the printed table for every row and request (`<row>@<request>`) instead of their mean. attacks, victims:
+    every attack is run on the finished model of every victim (a row), as a row `<victim>+<attack>` of its own, behind
+    the others.
     """
 
     title: str
@@ -167,6 +193,8 @@ class Table(Settings):
     sequential: bool = False
     after: dict[str, str] = Field(default_factory=dict)
     request_rows: bool = False
+    attacks: dict[str, AttackWords] = Field(default_factory=dict)
+    victims: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     @model_validator(mode="after")
@@ -207,6 +235,30 @@ class Table(Settings):
         """Names of the rows that the printed table may have: those of `request_rows` too."""
         apart = [f"{row}@{request}" for row in self.rows for request in self.requests] if self.request_rows else []
         return (*self.rows, *apart)
+
+
+def with_attacks(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A card's content with the rows that its tables' `attacks` on `victims` make."""
+    tables, rows = content.get("tables"), content.get("rows")
+    if not isinstance(tables, Mapping) or not isinstance(rows, Mapping):
+        return dict(content)
+    rows, made = dict(rows), dict(tables)
+    for name, table in tables.items():
+        if not isinstance(table, Mapping):
+            continue
+        attacks, victims = table.get("attacks") or {}, table.get("victims") or ()
+        found = {f"{victim}+{attack}": (victim, attack) for victim in victims for attack in attacks}
+        for row, (victim, attack) in found.items():
+            words, entry = attacks[attack], rows.get(victim)
+            if not isinstance(entry, Mapping) or not isinstance(words, Mapping):
+                raise ValueError(f"tables.{name}: victim {victim!r} or attack {attack!r} is no entry of the card")
+            rows[row] = {
+                "title": f"{entry.get('title', victim)} + {words.get('title', attack)}", "method": {"name": "as_given"},
+                "victim": victim, "attack": words, "from": {"*": "the victim's row"},
+                "editions": entry.get("editions", ("mini", "full")),
+            }  # fmt: skip
+        made[name] = {**table, "rows": [*table.get("rows", ()), *found]} if found else table
+    return {**content, "rows": rows, "tables": made}
 
 
 class Published(Settings):

@@ -14,7 +14,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from mmunlearn.card_tables import Edition, EvaluationPlan, Published, Row, RowSettings, Table, check_table
+from mmunlearn.card_tables import (
+    Edition,
+    EvaluationPlan,
+    Published,
+    Row,
+    RowSettings,
+    Table,
+    check_table,
+    with_attacks,
+)
 from mmunlearn.errors import UserError, near_miss
 from mmunlearn.settings import Settings, build, merge, read_yaml
 
@@ -159,6 +168,11 @@ class Card(Settings):
     findings: tuple[Annotated[Hidden | Collapsed | Resists, Field(discriminator="kind")], ...] = ()
     notes: tuple[str, ...] = ()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _attacked(cls, content: Any) -> Any:
+        return with_attacks(content) if isinstance(content, Mapping) else content
+
     @model_validator(mode="after")
     def _consistent(self) -> "Card":
         if self.table not in self.tables:
@@ -273,6 +287,25 @@ class Card(Settings):
         return merge(facts.unlearn, facts.presets.get(preset or "", {}))
 
 
+def with_borrowed(content: dict[str, Any], path: Path) -> dict[str, Any]:
+    """A card's content without its key `borrows`: {card: NAME, rows: […], editions: […], splits: […]} takes these
+    entries from the card NAME beside it, under its own. Raises UserError for a card or entry that is not there."""
+    told = content.pop("borrows", None)
+    if told is None:
+        return content
+    if not isinstance(told, Mapping) or not isinstance(told.get("card"), str):
+        raise UserError(f"{path}: borrows holds no card's name. Write borrows: {{card: NAME, rows: [a, b]}}.")
+    other = read_yaml(path.parent / f"{told['card']}.yaml")
+    for part in ("rows", "editions", "splits"):
+        taken = {}
+        for name in told.get(part, ()):
+            if name not in other.get(part, {}):
+                raise UserError(f"{path}: borrows.{part}: {told['card']} has no {name!r}.")
+            taken[name] = other[part][name]
+        content[part] = merge(taken, content.get(part) or {})
+    return content
+
+
 def card_folders() -> list[Path]:
     """Where cards are looked for: the wheel's `cards`, the checkout's `datasets`, folders in MMUNLEARN_CARDS."""
     package = Path(__file__).parent
@@ -310,7 +343,7 @@ def read_card_file(path: Path) -> Card:
 
 @lru_cache(maxsize=64)
 def _read_card_file(path: Path, _mtime_ns: int, _size: int) -> Card:
-    card = build(Card, read_yaml(path), str(path))
+    card = build(Card, with_borrowed(read_yaml(path), path), str(path))
     if card.name != path.stem:
         raise UserError(f"{path}: name is {card.name!r}; a card is named like its file.")
     return card

@@ -56,6 +56,7 @@ class RunSettings(Settings):
 
     start: folder of the model to unlearn (a run or a saved model); None: newly initialised weights.
     request: of the table, whose settings lie in `benchmark` already. earlier: requests that the start has been through.
+    attack: an attack on goals that is run on the model, with its settings; its cells are called attack/….
     """
 
     modality: Literal["vision", "vlm", "diffusion", "tiny"] = "vision"
@@ -66,6 +67,7 @@ class RunSettings(Settings):
     # Left out where they say nothing, so that runs of tables without requests are what they always were.
     request: str = Field("", exclude_if=lambda value: not value)
     earlier: tuple[str, ...] = Field((), exclude_if=lambda value: not value)
+    attack: dict[str, Any] = Field(default_factory=dict, exclude_if=lambda value: not value)
     seed: int = 0
     start: str | None = None
     model: dict[str, Any] = Field(default_factory=dict)
@@ -136,6 +138,10 @@ def execute(
         _barrier(place)
         if not place.main:
             return {}
+        if settings.attack:
+            from mmunlearn.attack_stage import attack_own
+
+            attack_own(run, settings, benchmark.card, handle, data)
         return _results(run, settings, benchmark, data, compare or Comparison())
 
 
@@ -310,6 +316,10 @@ def _results(
     table = card.pick_table(settings.evaluate.table)
     seen = {name: limited(split, settings.evaluate.limit) for name, split in data.items()}
     cells = reduce(run, run_plans(settings, benchmark), seen, settings.modality, compare, _gone(settings, card, table))
+    if settings.attack:
+        from mmunlearn.attack_cells import attack_cells
+
+        cells = {**cells, **attack_cells(run.path, settings.attack["name"])}
     facts = run.stage_facts("method")
     results = {
         "schema": 1, "benchmark": card.name, "edition": settings.edition, "card_version": card.version,

@@ -73,7 +73,7 @@ def chosen_rows(card: Card, table: str, rows: Sequence[str]) -> tuple[str, ...]:
     listed = card.tables[table].rows
     if not rows:
         return listed
-    wanted = {*ALWAYS, *rows}
+    wanted = {*ALWAYS, *rows, *(card.rows[row].victim for row in rows)}
     return (*(row for row in listed if row in wanted), *(row for row in rows if row not in listed))
 
 
@@ -113,11 +113,13 @@ def points(card: Card, plan: Plan) -> list[Point]:
 
 def _from_scratch(card: Card, row: str) -> bool:
     """Whether the row's models start from no other run: nothing comes after anything in a sequence."""
-    return row == "original" or card.rows[row].method["name"] == "retrain"
+    return row == "original" or (card.rows[row].method["name"] == "retrain" and not card.rows[row].victim)
 
 
 def start_of(card: Card, point: Point) -> str | None:
     """Name of the run that a run starts from: the original, or the same row's run of the request before."""
+    if card.rows[point.row].victim:
+        return run_name(card.rows[point.row].victim, point.seed, point.request)
     if point.earlier:
         return run_name(point.row, point.seed, point.earlier[-1])
     if point.row == "original":
@@ -143,6 +145,9 @@ def run_settings(card: Card, plan: Plan, point: Point) -> dict[str, Any]:
         "train": card.editions[plan.edition].train,
         "evaluate": {"table": table, "limit": plan.limit},
     }
+    attack = card.rows[row].attack
+    if attack is not None:
+        settings |= {"attack": attack.of(plan.edition), "model": {}}
     if request is not None:
         settings |= {"request": request, "earlier": list(point.earlier)}
     if row == "original" and request is not None:  # the model that was trained once, measured on this request

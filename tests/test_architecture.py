@@ -67,7 +67,7 @@ LAYERS = [
         "reproduce",
         "verbs",
     }
-    | {"attack_stage", "attack_target", "attack_options", "attack_figures", "attack_outcomes", "attack_replay"}
+    | {"attack_cells", "attack_stage", "attack_target", "attack_options", "attack_figures", "attack_outcomes", "attack_replay"}
     | {"attack_goals", "attack_weights", "attack_rows", "attack_suites", "shadows", "representation"},
     {"testing", "cli", "processes", "__main__"},
 ]

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, ClassVar, final
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, final
 
 from mmunlearn.data import Example, Split
 from mmunlearn.errors import UserError
@@ -22,6 +22,10 @@ from mmunlearn.settings import Settings, build
 
 if TYPE_CHECKING:
     from mmunlearn.run import Run
+
+
+ORIGINAL = "folder of the model before unlearning"
+OriginalPath = Annotated[str, ORIGINAL]  # a setting of this type; "": the one that the attacked run started from
 
 
 class Access(IntEnum):
@@ -186,6 +190,7 @@ class Metered(Handle):
         self.access = access
         self.cost = Cost()
         self.by_goal: dict[str, Cost] = {}
+        self.panel: Any = None  # who judges during a search on goals (mmunlearn.attacks.base_goals.Panel)
         self.modality = handle.modality  # type: ignore[misc]
 
     @property
@@ -273,7 +278,7 @@ class Metered(Handle):
 
     def _metered(self, handle: Handle) -> "Metered":
         twin = Metered(handle, self.access)
-        twin.cost, twin.by_goal = self.cost, self.by_goal
+        twin.cost, twin.by_goal, twin.panel = self.cost, self.by_goal, self.panel
         return twin
 
     def save(self, path: Any) -> None:

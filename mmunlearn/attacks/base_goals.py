@@ -24,12 +24,14 @@ class Trial(NamedTuple):
     """A candidate input and how promising the search thought it (higher = better); the judge decides.
 
     goal: its index among the goals searched together. origin: where it comes from ("prefix 2", "iteration 7").
+    refused: why the goal cannot be attacked; the try is then unscored, and nothing is asked.
     """
 
     candidate: Example
     promise: float = 0.0
     goal: int = 0
     origin: str = ""
+    refused: str = ""
 
 
 class Answer(NamedTuple):
@@ -87,7 +89,7 @@ class Outcome:
         return max(values) if values else UNSCORED.value
 
 
-def numbered(candidate: Example, goal_id: str, number: int) -> Example:
+def numbered(candidate: Example, goal_id: str, number: int | str) -> Example:
     """The candidate under an id of its own. A tag `file`, which names the goal's own picture, is dropped: candidates
     would be written over it, or found answered there."""
     tags = {name: value for name, value in candidate.tags.items() if name != "file"}
@@ -129,20 +131,26 @@ class GoalAttack(Attack):
         together are shared equally.
         """
         cache: dict[str, Verdict] = {}
-        left = [goal for goal in goals if goal.id not in have]
         self.begin(goals)
-        for first in range(0, len(left), self.config.together):
-            group = left[first : first + self.config.together]
+        for group in self.groups(goals, have):
             meter = Metered(handle, self.access)
+            answers = handle.respond(group, how, seed)
+            clean = judge([Item(e, judged_fields(a, how)) for e, a in zip(group, answers, strict=True)], cache)
+            meter.panel = Panel(self, handle, group, clean, (judge, how, seed, cache))
             started = time.perf_counter()
             found = self.pursue(meter, group, seed)
             seconds = (time.perf_counter() - started) / len(group)
-            answers = handle.respond(group, how, seed)
-            clean = judge([Item(e, judged_fields(a, how)) for e, a in zip(group, answers, strict=True)], cache)
             tries = self.asked(handle, group, found, (judge, how, seed, cache))
             for goal, verdict, own in zip(group, clean, tries, strict=True):
                 cost = replace(meter.by_goal.get(goal.id, Cost()), seconds=seconds)
-                yield Outcome(goal.id, verdict, tuple(own), cost)
+                if goal.id not in have:
+                    yield Outcome(goal.id, verdict, tuple(own), cost)
+
+    def groups(self, goals: Sequence[Example], have: Collection[str]) -> Iterator[Sequence[Example]]:
+        """Goals that are searched together: those not in `have`, so many at a time."""
+        left = [goal for goal in goals if goal.id not in have]
+        for first in range(0, len(left), self.config.together):
+            yield left[first : first + self.config.together]
 
     def begin(self, goals: Sequence[Example]) -> None:
         """Told once a run, before any search, which goals there are: for attacks that learn from the others."""
@@ -173,7 +181,8 @@ class InputAttack(GoalAttack):
         """Propose candidates for goals that are searched together; `handle` counts and limits what is used.
 
         A goal's trials must depend on (seed, goal) alone. Candidates may keep the goal's id; where the search itself
-        asks them it names them by `renamed`.
+        asks them it names them by `renamed`. A search that is steered by success has its trials judged while it goes on
+        (`judged`) and yields them afterwards; they are not asked a second time.
         """
 
     def decoding(self, how: Decoding) -> Decoding:
@@ -186,29 +195,89 @@ class InputAttack(GoalAttack):
         found: list[list[Trial]] = [[] for _ in goals]
         for trial in self.search(meter, goals, seed):
             found[trial.goal].append(trial)
-        return [
+        chosen = [
             sorted(own, key=lambda trial: -trial.promise)[: self.config.candidates]
             or [Trial(goal, 0.0, index, "the goal itself")]
             for index, (goal, own) in enumerate(zip(goals, found, strict=True))
         ]
+        return chosen if meter.panel is None else [[meter.panel.tried(t) or t for t in own] for own in chosen]
 
     @final
     def asked(self, handle: Handle, goals: Sequence[Example], found: list[list[Any]], how: tuple) -> list[list[Try]]:
-        """Every candidate asked in one batch and judged against its goal's target and tags."""
+        """Every candidate asked in one batch and judged against its goal's target and tags; tries stay as they are."""
         judge, clean, seed, cache = how
         decoding = self.decoding(clean)
         flat = [
-            (index, numbered(trial.candidate, goals[index].id, number), trial.origin)
+            (index, number, numbered(trial.candidate, goals[index].id, number))
             for index, own in enumerate(found)
             for number, trial in enumerate(own)
+            if isinstance(trial, Trial) and not trial.refused
         ]
-        answers = handle.respond([example for _, example, _ in flat], decoding, seed)
-        items = [Item(e, judged_fields(a, decoding)) for (_, e, _), a in zip(flat, answers, strict=True)]
+        answers = handle.respond([example for _, _, example in flat], decoding, seed)
+        items = [Item(e, judged_fields(a, decoding)) for (_, _, e), a in zip(flat, answers, strict=True)]
         verdicts = judge(items, cache)
-        tries: list[list[Try]] = [[] for _ in goals]
-        for (index, example, origin), answer, verdict in zip(flat, answers, verdicts, strict=True):
-            tries[index].append(Try(origin, verdict, example, answer.fields))
+        tries: list[list[Any]] = [[_refusal(t) if isinstance(t, Trial) else t for t in own] for own in found]
+        for (index, number, example), answer, verdict in zip(flat, answers, verdicts, strict=True):
+            tries[index][number] = Try(found[index][number].origin, verdict, example, answer.fields)
         return tries
+
+
+def _refusal(trial: Trial) -> Try:
+    return Try(trial.origin, UNSCORED._replace(explanation=trial.refused), trial.candidate)
+
+
+class Panel:
+    """Asks and judges trials in the middle of a search, as the base class does at its end. clean: verdicts on the
+    goals' own answers, in their order; each try is kept and stays what it is.
+
+    Candidates are numbered "t0", "t1" … in the order in which a goal's trials come.
+    """
+
+    def __init__(
+        self, attack: "GoalAttack", handle: Handle, goals: Sequence[Example], clean: Sequence[Verdict], how: tuple
+    ):
+        self.clean = tuple(clean)
+        self._attack, self._handle, self._goals, self._how = attack, handle, goals, how
+        self._asked = [0] * len(goals)
+        self._tries: dict[int, tuple[Trial, Try]] = {}  # by the candidate's identity; the trial keeps it alive
+
+    def ask(self, trials: Sequence[Trial]) -> list[Verdict]:
+        """Verdicts on trials, at most the budget's number a goal. Raises RuntimeError beyond it."""
+        judge, clean, seed, cache = self._how
+        examples = [self._numbered(trial) for trial in trials]
+        decoding = self._attack.decoding(clean) if isinstance(self._attack, InputAttack) else clean
+        answers = self._handle.respond(examples, decoding, seed)
+        items = [Item(e, judged_fields(a, decoding)) for e, a in zip(examples, answers, strict=True)]
+        verdicts = judge(items, cache)
+        for trial, example, answer, verdict in zip(trials, examples, answers, verdicts, strict=True):
+            self._tries[id(trial.candidate)] = (trial, Try(trial.origin, verdict, example, answer.fields))
+        return list(verdicts)
+
+    def _numbered(self, trial: Trial) -> Example:
+        number = self._asked[trial.goal]
+        if number >= self._attack.config.candidates:
+            raise RuntimeError(f"{self._attack.name()} has more judged than its budget of candidates")
+        self._asked[trial.goal] += 1
+        return numbered(trial.candidate, self._goals[trial.goal].id, f"t{number}")
+
+    def tried(self, trial: Trial) -> Try | None:
+        """What came of a trial that has been judged."""
+        held = self._tries.get(id(trial.candidate))
+        return held[1] if held else None
+
+
+def judged(handle: Metered, trials: Sequence[Trial]) -> list[Verdict]:
+    """Verdicts on trials now, for searches that stop at success; a query each. Unscored where nobody judges, which is
+    the case outside `run`."""
+    if handle.panel is None or not trials:
+        return [UNSCORED] * len(trials)
+    handle.spend([trial.candidate.id for trial in trials], queries=1)
+    return handle.panel.ask(trials)
+
+
+def clean_verdicts(handle: Metered, goals: Sequence[Example]) -> list[Verdict]:
+    """Verdicts on the goals' own answers, before any search; unscored where nobody judges."""
+    return [UNSCORED] * len(goals) if handle.panel is None else list(handle.panel.clean)
 
 
 class AnswerAttack(GoalAttack):
