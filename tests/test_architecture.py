@@ -67,8 +67,8 @@ LAYERS = [
         "reproduce",
         "verbs",
     }
-    | {"attack_cells", "attack_stage", "attack_target", "attack_options", "attack_figures", "attack_outcomes", "attack_replay"}
-    | {"attack_goals", "attack_weights", "attack_rows", "attack_suites", "shadows", "representation"},
+    | {"attack_cells", "attack_stage", "attack_target", "attack_options", "attack_figures", "attack_outcomes"}
+    | {"attack_replay", "attack_goals", "attack_weights", "attack_rows", "attack_suites", "shadows", "representation"},
     {"testing", "cli", "processes", "__main__"},
 ]
 WITHOUT_TORCH = ("errors", "settings", "seeds", "registry", "records")
