@@ -14,5 +14,6 @@ class NoAttack(InputAttack):
     paper = "Zhang et al. 2024 (UnlearnDiffAtk, no_attack)"
 
     def search(self, handle: Metered, goals: Sequence[Example], seed: int) -> Iterator[Trial]:
-        """Proposes nothing, so that the goal itself is asked."""
-        yield from ()
+        """Proposes each goal as it is."""
+        for index, goal in enumerate(goals):
+            yield Trial(goal, 0.0, index, "the goal itself")

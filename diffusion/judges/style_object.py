@@ -105,6 +105,12 @@ class StyleObject(Judge):
         return verdicts
 
     def _verdict(self, tags: dict[str, str], style: Any, thing: Any) -> Verdict:
+        strange = [
+            tags[tag] for tag, names in zip(self.label_tags, (self.heads.styles, self.heads.objects), strict=True)
+            if tag in tags and tags[tag] not in names
+        ]  # fmt: skip
+        if strange:  # whatever is drawn would count as wrong, which for an unlearned concept looks like success
+            return UNSCORED._replace(explanation=f"the heads know no {strange[0]}")
         told: dict[str, Any] = {}
         label, right = [], True
         for tag, names, p in zip(self.label_tags, (self.heads.styles, self.heads.objects), (style, thing), strict=True):
@@ -112,8 +118,7 @@ class StyleObject(Judge):
             label.append(names[best])
             told[tag] = [names[best], round(float(p[best]), DIGITS)]
             if tag in tags:
-                known = tags[tag] in names
-                told[f"{tag}_asked"] = round(float(p[names.index(tags[tag])]), DIGITS) if known else None
+                told[f"{tag}_asked"] = round(float(p[names.index(tags[tag])]), DIGITS)
                 right = right and names[best] == tags[tag]
         return Verdict(float(right), "/".join(label), json.dumps(told, ensure_ascii=False))
 

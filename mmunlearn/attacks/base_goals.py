@@ -19,6 +19,8 @@ from mmunlearn.handle import Decoding, Handle, Response
 from mmunlearn.judges.base import UNSCORED, Item, Judge, Verdict
 from mmunlearn.settings import Settings
 
+NOTHING_TO_TRY = "the attack finds nothing to change in this goal"
+
 
 class Trial(NamedTuple):
     """A candidate input and how promising the search thought it (higher = better); the judge decides.
@@ -191,13 +193,13 @@ class InputAttack(GoalAttack):
 
     @final
     def pursue(self, meter: Metered, goals: Sequence[Example], seed: int) -> list[list[Trial]]:
-        """The most promising `candidates` of each goal, the earlier first among equals; the goal itself if none."""
+        """The most promising `candidates` of each goal, the earlier first among equals; a refusal if there is none."""
         found: list[list[Trial]] = [[] for _ in goals]
         for trial in self.search(meter, goals, seed):
             found[trial.goal].append(trial)
         chosen = [
             sorted(own, key=lambda trial: -trial.promise)[: self.config.candidates]
-            or [Trial(goal, 0.0, index, "the goal itself")]
+            or [Trial(goal, 0.0, index, "nothing", refused=NOTHING_TO_TRY)]
             for index, (goal, own) in enumerate(zip(goals, found, strict=True))
         ]
         return chosen if meter.panel is None else [[meter.panel.tried(t) or t for t in own] for own in chosen]

@@ -34,11 +34,13 @@ def test_the_seed_decides_the_draw(scripted):
     assert one == two != other
 
 
-def test_a_goal_without_a_picture_is_asked_as_it_is(scripted):
+def test_a_goal_without_a_picture_is_refused_and_not_asked_again(scripted):
     from dataclasses import replace
 
     bare = replace(scripted.goals[0], image=None)
 
     (outcome,) = scripted.attacked(AlteredImage(), scripted.never, [bare])
 
-    assert ["the goal itself"] == [t.origin for t in outcome.tries]
+    (only,) = outcome.tries
+    assert not only.verdict.scored
+    assert "nothing to change" in only.verdict.explanation
