@@ -37,21 +37,41 @@ def findings(table: Table, card: Card | None) -> list[str]:
 
 
 def _resists(pattern: Resists, table: Table) -> list[str]:
-    """Which rows have a lower mean over the cells than the row that they are compared with, and which have not."""
-    means = {}
+    """Which rows have a lower mean over the cells than the row that they are compared with, and which have not.
+
+    Where the cells have 95 % intervals, a row counts as lower only if its mean interval ends below the other's; rows
+    that are lower by less are named apart. Cells share their examples, so the mean of the ends is the cautious choice.
+    """
+    means: dict[str, tuple[float, float, float]] = {}
     for name in (pattern.against, *pattern.rows):
         row = row_of(table, name)
-        values = [value_of(row, cell) for cell in pattern.cells] if row is not None else [None]
-        if None not in values:
-            means[name] = sum(values) / len(values)  # type: ignore[arg-type]
+        ends = [_ends(row, cell) for cell in pattern.cells] if row is not None else [None]
+        if None not in ends:
+            value, low, high = (sum(column) / len(ends) for column in zip(*ends, strict=True))  # type: ignore[arg-type]
+            means[name] = value, low, high
     other = means.pop(pattern.against, None)
     if other is None or not means:
         return []
-    lower = [f"{name} ({mean:.2f})" for name, mean in means.items() if mean < other]
-    rest = [f"{name} ({mean:.2f})" for name, mean in means.items() if mean >= other]
-    parts = [f"lower than {pattern.against} ({other:.2f}): {', '.join(lower) or 'none'}"]
-    parts += [f"not lower here: {', '.join(rest)}"] if rest else []
+    groups: dict[str, list[str]] = {
+        f"lower than {pattern.against} ({other[0]:.2f})": [], "lower by less than the intervals": [],
+        "not lower here": [],
+    }  # fmt: skip
+    lower, within, rest = groups.values()
+    for name, (value, _, high) in means.items():
+        (rest if value >= other[0] else lower if high < other[1] or high == value else within).append(
+            f"{name} ({value:.2f})"
+        )
+    parts = [f"{says}: {', '.join(rows) or 'none'}" for says, rows in groups.items() if rows or rows is lower]
     return [f"{pattern.says} (mean of {', '.join(pattern.cells)}): {'; '.join(parts)}."]
+
+
+def _ends(row: Mapping[str, Any], cell: str) -> tuple[float, float, float] | None:
+    """Value and ends of the interval of a cell; the value three times where it has none."""
+    value = value_of(row, cell)
+    if value is None:
+        return None
+    ends = [row["cells"][cell].get(name) for name in ("low", "high")]
+    return value, *(value if end is None else float(end) for end in ends)  # type: ignore[return-value]
 
 
 def _anchor(table: Table, row: Mapping[str, Any], anchor: str) -> Mapping[str, Any]:

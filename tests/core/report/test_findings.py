@@ -1,4 +1,6 @@
-from mmunlearn.cards import Collapsed, Hidden, read_card
+import pytest
+
+from mmunlearn.cards import Collapsed, Hidden, Resists, read_card
 from mmunlearn.report.findings import findings
 
 
@@ -40,3 +42,33 @@ def test_nothing_is_said_without_original_gold_or_cells():
     assert [] == findings(table(original=(0.9, 0.9, 0.9), po=(0.0, 0.8, 0.9)), card())
     assert [] == findings(table(retrain=(0.1, 0.1, 0.9), po=(0.0, 0.8, 0.0)), card())
     assert [] == findings(table(original=(None, 0.9, None), retrain=(0.1, None, 0.9), po=(None, 0.8, None)), card())
+
+
+def compared(width, **rows):
+    """A table of one cell with intervals of value ± width, and what is said of its rows against `fe`."""
+    cells = {
+        row: {"value": v, "low": v - width, "high": v + width} if width else {"value": v} for row, v in rows.items()
+    }
+    pattern = Resists(
+        kind="resists", says="Read-outs", rows=tuple(r for r in rows if r != "fe"), against="fe", cells=("hp",)
+    )
+    content = {
+        "rows": [{"row": row, "cells": {"hp": cell}} for row, cell in ({"original": {"value": 1.0}} | cells).items()]
+    }
+    return findings(content, card().model_copy(update={"findings": (pattern,)}))
+
+
+@pytest.mark.parametrize(
+    ("width", "said"),
+    [
+        (0.0, "lower than fe (0.50): a (0.10), b (0.45); not lower here: c (0.60)."),
+        (0.1, "lower than fe (0.50): a (0.10); lower by less than the intervals: b (0.45); not lower here: c (0.60)."),
+        (
+            0.3,
+            "lower than fe (0.50): none; lower by less than the intervals: a (0.10), b (0.45); "
+            "not lower here: c (0.60).",
+        ),
+    ],
+)
+def test_resistance_is_claimed_only_beyond_the_intervals(width, said):
+    assert [f"Read-outs (mean of hp): {said}"] == compared(width, fe=0.5, a=0.1, b=0.45, c=0.6)
