@@ -281,7 +281,7 @@ def _goals_stage(
 ) -> None:
     """Attacks on goals that the plans ask for."""
     seen = {name: limited(split, settings.evaluate.limit) for name, split in data.items()}
-    plans = _plans(settings, benchmark)
+    plans = run_plans(settings, benchmark)
     pursue_all(run, plans, handle, seen, lambda name: decoding(settings, benchmark.card, name), settings.modality)
 
 

@@ -130,7 +130,7 @@ def test_a_class_of_ours_is_translated_and_an_unknown_one_is_unscored():
         (lambda tmp: Imagenet({"network": "timm/resnet5O", "weights": str(network_file())}), "Did you mean"),
         (lambda tmp: Imagenet({"network": "keras/resnet50", "weights": str(network_file())}), "neither with timm/"),
         (lambda tmp: Imagenet({"network": "timm/test_vit", "weights": str(network_file())}), "of another model"),
-        (lambda tmp: StyleClassifier({"folder": str(classifier_folder()), "wanted": "dotz"}), "Did you mean Dots"),
+        (lambda tmp: StyleClassifier({"folder": str(classifier_folder()), "wanted": "Dotz"}), "Did you mean Dots"),
         (lambda tmp: StyleClassifier({"folder": str(classifier_folder()), "top_k": 9}), "3 classes"),
         (lambda tmp: NudenetParts({"weights": str(tmp / "no.onnx")}), "no such file"),
         (lambda tmp: NudenetParts({"classes": ["FEET_EXPOSD"]}), "Did you mean FEET_EXPOSED"),
