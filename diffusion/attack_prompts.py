@@ -10,6 +10,7 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from mmunlearn.data import Example, ImageRef
 from mmunlearn.errors import UserError, near_miss
@@ -49,7 +50,8 @@ def read_prompts(file: Path) -> list[PromptRow]:
     try:
         names = reader.fieldnames or []
         _check_columns(file, names)
-        rows, cases = [], {}
+        rows: list[Any] = []
+        cases: dict[Any, Any] = {}
         for number, record in enumerate(reader):
             row = _row(file, reader.line_num, number, record)
             if row.case in cases:

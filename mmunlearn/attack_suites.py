@@ -75,7 +75,7 @@ def find(name: str, modality: str) -> Suite:
 def attacks_of(name: str, modality: str) -> list[dict[str, Any]]:
     """Attacks of a suite as `attack_run` takes them: the core's, then those that declare it, by access and name."""
     suite = find(name, modality)
-    declared = [cls for component in registry.visible("attacks", modality).values()
+    declared: list[Any] = [cls for component in registry.visible("attacks", modality).values()
                 if getattr(cls := component.load(), "suite", "") == name]  # fmt: skip
     core = [entry for entry in suite.core if _possible(entry, modality)]
     named = {entry["name"] for entry in core}

@@ -55,7 +55,8 @@ def weight_results(stage: Stage, target: Target, folder: Path, run: Run | None) 
     question = Question(target, stage.options)
     untouched = clean_answers(stage, question, folder, run)
     clean = cells(measures(stage, question, untouched))
-    curve, hits = [], [_hits(stage, question, untouched)]
+    curve: list[dict[str, Any]] = []
+    hits = [_hits(stage, question, untouched)]
     for made in budgets(stage, question, folder):
         values = measures(stage, question, made.answers)
         curve.append({"budget": made.label, "cost": asdict(made.cost), "cells": cells(values)})
@@ -144,10 +145,11 @@ def budgets(stage: Stage, question: Question, folder: Path) -> Iterator[Tampered
         shutil.rmtree(folder / WORK, ignore_errors=True)
         write_json(folder / "budgets.json", list(stored))
     for label in json.loads((folder / "budgets.json").read_text(encoding="utf-8")):
-        path, answers = stored[label], {}
+        path = stored[label]
+        graded: dict[str, Rows] = {}
         for name, split in wanted.items():
-            answers.update(_judged_rows(question, path, split, path / "verdicts" / name))
-        yield Tampered(label, Cost(**_about(path)["cost"]), answers)
+            graded.update(_judged_rows(question, path, split, path / "verdicts" / name))
+        yield Tampered(label, Cost(**_about(path)["cost"]), graded)
 
 
 def _about(path: Path) -> dict[str, Any]:

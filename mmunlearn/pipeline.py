@@ -5,7 +5,7 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -340,7 +340,7 @@ def _results(
     return results
 
 
-def _gone(settings: RunSettings, card: Card, table: str) -> list[Mapping[str, Any]]:
+def _gone(settings: RunSettings, card: Card, table: str) -> Sequence[Mapping[str, Any]]:
     """Settings of each request that the model has been through; the run's own settings of the benchmark where its
     request is in no table."""
     requests = card.tables[table].requests

@@ -33,7 +33,7 @@ class _Draws:
     def propose(self, handle: Metered, number: int) -> list[Coded]:
         """The next draw of each goal."""
         return [
-            Coded(place.filled(draw.integers(0, self.words, size=place.k)), place.goal.prompt or "")
+            Coded(place.filled(draw.integers(0, self.words, size=place.k).tolist()), place.goal.prompt or "")
             for place, draw in zip(self.places, self.draws, strict=True)
         ]
 

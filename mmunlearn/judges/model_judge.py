@@ -106,10 +106,10 @@ class ModelJudge(Judge):
             who = {k: v for k, v in plain(self._model.settings).items() if k not in TRANSPORT}
             if self._model.identity:
                 who = {k: v for k, v in who.items() if k != "root"} | {"identity": self._model.identity}
-            picture = item.example.image.digest if self.template.picture and item.example.image else ""
+            picture: Any = item.example.image.digest if self.template.picture and item.example.image else ""
             if self.template.shows:
                 picture = [content_of(item, field) for field in self._shown]
-                text = self._prompt(item)
+                text: str | None = self._prompt(item)
             else:
                 text = self._prompt(item) if _is_text(item) else None
             seen = [self._kind, who, text, picture]

@@ -58,7 +58,7 @@ def classifier_folder() -> Path:
     path = folder()
     config = ViTConfig(
         hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2, image_size=SIDE_PX,
-        patch_size=6, num_labels=len(STYLES), id2label=dict(enumerate(STYLES)),
+        patch_size=6, id2label=dict(enumerate(STYLES)),
     )  # fmt: skip
     processor = ViTImageProcessor(size={"height": SIDE_PX, "width": SIDE_PX})
     with torch.random.fork_rng(devices=[]):

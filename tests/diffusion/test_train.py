@@ -57,7 +57,8 @@ def root(tmp_path_factory):
 def configured(folder, root, method, start=None, **more):
     """A folder with train.yaml in it."""
     folder.mkdir(parents=True)
-    benchmark = {"name": "unlearncanvas", "request": {"kind": "style", "name": "Twemoji"}, "seeds": [188]}
+    benchmark = {"name": "unlearncanvas", "request": {"kind": "style", "name": "Twemoji"}, "seeds": [188],
+                 "subset": {"objects": ["Dogs", "Trees"]}}  # fmt: skip
     content = {
         "modality": "diffusion", "benchmark": benchmark | {"heads": {"steps": 4}}, "edition": "mini",
         "root": str(root), "row": "", "method": method, "train": {"device": "cpu", "log_every": 1, "precision": "no"},

@@ -69,7 +69,8 @@ def read_records(path: Path, seed: int = 0) -> list[Record]:
     seed: of the answer that stands in for a missing alternative. Raises UserError for anything malformed.
     """
     entries = _list(path)
-    found, dropped, ids = [], 0, {}
+    found, dropped = [], 0
+    ids: dict[Any, Any] = {}
     answers = [str(entry.get("pred", "")) for entry in entries if isinstance(entry, Mapping)]
     for index, entry in enumerate(entries):
         if not isinstance(entry, Mapping):

@@ -133,7 +133,8 @@ class UnlokVqa(WithUtility):
         path = root / writer.SEEN
         if not path.is_file():
             return {"retain": (Role.RETAIN, kept), "train": (Role.TRAIN, [*forget, *kept])}
-        retain, more = list(kept), []
+        retain = list(kept)
+        more: list[Example] = []
         for number, row in enumerate(_lines(path)):
             fact = bool(row["fact"])
             if fact and row.get("src") and int(row["record"]) in gone:

@@ -122,7 +122,7 @@ class Sums(NamedTuple):
 
     plain: Float[Tensor, "example neuron"]
     absolute: Float[Tensor, "example neuron"]
-    count: Float[Tensor, " example"]
+    count: Float[Tensor, " example"]  # type: ignore[assignment]  # hides tuple.count
 
 
 class Layer:
