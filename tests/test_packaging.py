@@ -162,7 +162,8 @@ def test_lock_pins_and_hashes_everything_and_names_no_source() -> None:
 
 def test_lock_covers_every_declared_dependency() -> None:
     project = PROJECT["project"]
-    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    extras = project["optional-dependencies"]
+    groups = [project["dependencies"], *(extras[name] for name in extras if name != "nudity")]  # .ci/install says why
     declared = {re.match(r"[\w.-]+", item)[0].lower().replace("_", "-") for group in groups for item in group}
     assert not declared - set(locked()), "run: make lock"
 

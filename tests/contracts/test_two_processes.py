@@ -14,10 +14,14 @@ from mmunlearn import registry
 from mmunlearn.methods.base import GradientMethod
 from mmunlearn.testing.two_processes import trajectory, weights
 
+# A method whose loss is no sum over examples (its batteries say so under "micro-batches") depends on how a batch is
+# split, between processes too.
 NAMES = [
     f"{component.modality}:{component.name}"
     for component in registry.components("methods")
-    if component.modality in {"core", "vision", "vlm", "diffusion"} and issubclass(component.load(), GradientMethod)
+    if component.modality in {"core", "vision", "vlm", "diffusion"}
+    and issubclass(component.load(), GradientMethod)
+    and "micro-batches" not in component.load().known_failures
 ]
 ROOT = Path(__file__).parents[2]
 

@@ -41,6 +41,7 @@ def words(place, *more):
     return [
         "unlearn", "--out", str(place.parent / "run"), "--quiet", "benchmark.name=unlearncanvas", f"root={place}/data",
         "benchmark.request.kind=style", "benchmark.request.name=Twemoji", "benchmark.seeds=[188]",
+        "benchmark.subset.objects=[Dogs,Trees]",
         "benchmark.heads.steps=2", f"start={place}/edited", "method.name=uce", "train.device=cpu",
         "evaluate.decoding.steps=2", *more,
     ]  # fmt: skip

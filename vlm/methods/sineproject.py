@@ -40,7 +40,8 @@ class Sineproject(ObjectiveMethod):
     def defaults(cls, given: Mapping[str, Any]) -> dict[str, Any]:
         """The wrapped method's defaults."""
         name = given.get("objective", cls.Config.model_fields["objective"].default)
-        return merge(plain(wrapped(str(name)).Config()), {"objective": name})
+        theirs = plain(wrapped(str(name)).Config())
+        return {key: value for key, value in theirs.items() if key in cls.Config.model_fields} | {"objective": name}
 
     def forget_rule(self) -> ForgetRule:
         """The wrapped method's rule."""
