@@ -12,7 +12,7 @@ from mmunlearn.data import Split
 from mmunlearn.errors import UserError
 from mmunlearn.handle import Handle
 from mmunlearn.methods.base import Need
-from mmunlearn.settings import merge, plain
+from mmunlearn.settings import plain
 
 from ..handle import VlmHandle
 from ._objective import ForgetRule, ObjectiveMethod
