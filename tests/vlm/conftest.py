@@ -6,11 +6,6 @@ from mmunlearn.run import Run
 from mmunlearn.testing.method_checks import toy
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(monkeypatch, tmp_path):
-    monkeypatch.setenv("MMUNLEARN_CACHE", str(tmp_path / "cache"))
-
-
 @pytest.fixture
 def run(tmp_path):
     return Run.scratch(tmp_path / "run", 0, device="cpu")
