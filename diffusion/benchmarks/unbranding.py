@@ -18,6 +18,7 @@ from mmunlearn.tables import read_csv
 
 from ..brands import book, pictures, prompts, writer  # noqa: F401
 from ..brands.names import NO_BRAND, PUBLISHED, Brands, brands_of
+from ._tiny import TINY
 
 CONTROL_SEEDS = (188, 288)
 COLUMNS = {"filename": (), "label": (), "thing": ("object",), "scene": (), "mark": (), "number": (), "prompt": ()}
@@ -81,15 +82,7 @@ class Unbranding(Benchmark):
     tiny_settings = {"judge": {"kind": "rule", "rule": {"name": "style_object", "benchmark": "unbranding",
                                                         "root": "$root", "steps": 10}}}  # fmt: skip
     tiny_decoding = {"steps": 2}
-    tiny_model = {
-        "architecture": {
-            "denoiser": {
-                "block_out_channels": (16,), "norm_num_groups": 4, "attention_head_dim": 4, "mid_block_type": None,
-                "down_block_types": ("CrossAttnDownBlock2D",), "up_block_types": ("CrossAttnUpBlock2D",),
-            },
-            "text_encoder": {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2},
-        },
-    }  # fmt: skip
+    tiny_model = {"architecture": TINY}
 
     def splits(self, root: Path, edition: Edition) -> Mapping[str, Split]:
         """Splits for the request. Raises UserError naming file, line and column of what is wrong."""

@@ -22,6 +22,7 @@ from ..canvas.names import PHOTOS, SEEDS, Names, names_of
 from ..canvas.prompts import PHOTO, prompt, style_words
 from ..canvas.requests import Concept, Kind, Request, Surrogate, any_holds, concepts
 from ..emoji import book, pictures, writer  # noqa: F401
+from ._tiny import TINY
 
 Wording = Literal["benchmark", "trained", "diffusers", "readme", "underscores"]
 MINI_SEEDS = SEEDS[:2]
@@ -83,15 +84,7 @@ class Unlearncanvas(Benchmark):
     tiny = {"styles": 3, "objects": 6, "pictures": 4, "size_px": 32}
     tiny_settings = {"seeds": [188], "heads": {"steps": 10}}
     tiny_decoding = {"steps": 2}
-    tiny_model = {
-        "architecture": {
-            "denoiser": {
-                "block_out_channels": (16,), "norm_num_groups": 4, "attention_head_dim": 4, "mid_block_type": None,
-                "down_block_types": ("CrossAttnDownBlock2D",), "up_block_types": ("CrossAttnUpBlock2D",),
-            },
-            "text_encoder": {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2},
-        },
-    }  # fmt: skip
+    tiny_model = {"architecture": TINY}
 
     def splits(self, root: Path, edition: Edition) -> Mapping[str, Split]:
         """Splits for the request; ids are "unlearncanvas/<theme>/<object>/<number>" for pictures."""
