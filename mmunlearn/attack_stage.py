@@ -160,7 +160,7 @@ def run_stage(
         _take_control(folder, inner)
         other, other_hits = _attacked(stage, control, inner, None)
         results["control"] = control.about | other
-        results |= _beside_control(results, hits, other_hits)
+        results |= _beside_control(results, hits, other_hits) | {"teaches": stage.attack.teaches()}
     if isinstance(stage.attack, WeightAttack) and stage.options.relearn_time:
         results["relearn_time"] = relearn_time(stage, target, control)
     write_json(folder / "results.json", results)

@@ -73,6 +73,10 @@ class Attack(ABC):  # noqa: B024  (the three kinds below have the abstract verbs
         """The registered name: the stem of the file that defines the class."""
         return cls.__module__.rpartition(".")[2]
 
+    def teaches(self) -> bool:
+        """Whether, by design, it trains on the answers that it then asks for: then a rise on the control is no leak."""
+        return False
+
 
 class RowsAttack(Attack):
     """An attack on answers already given: a pure function of rows, so it costs no query of its own.

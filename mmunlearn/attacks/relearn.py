@@ -60,6 +60,10 @@ class Relearn(WeightAttack):
         """The forget set, and the splits that the settings name."""
         return tuple(dict.fromkeys((*self.needs, *self._names())))
 
+    def teaches(self) -> bool:
+        """Where it trains on forget examples."""
+        return "forget" in self._names()
+
     def _names(self) -> tuple[str, ...]:
         return (self.config.data,) if isinstance(self.config.data, str) else self.config.data
 

@@ -113,13 +113,14 @@ def comparison(found: Mapping[str, Sequence[Results]]) -> tuple[tuple[str, ...],
 
 
 def leaking(found: Sequence[Results]) -> list[str]:
-    """A sentence for each attack that leaks."""
+    """A sentence for each attack that raises the control's rate: it leaks, or it teaches by design."""
     sentences = []
     for results in found:
         if results.get("leaks"):
-            difference = results["control_difference"]
-            sentences.append(
-                f"{results['attack']} leaks: on the retrained model, which never knew the answers, it raises the rate "
-                f"by {interval(difference)}. Read `above control`, not `attacked`."
-            )
+            difference = interval(results["control_difference"])
+            if results.get("teaches"):
+                sentence = "trains on forget examples, so it teaches the retrained model as well: there the rate rises"
+            else:
+                sentence = "leaks: on the retrained model, which never knew the answers, it raises the rate"
+            sentences.append(f"{results['attack']} {sentence} by {difference}. Read `above control`, not `attacked`.")
     return sentences

@@ -126,7 +126,7 @@ def _report(found: Mapping[str, Sequence[Mapping[str, Any]]], places: Mapping[st
 
     if len(found) > 1:
         titles, rows = comparison(found)
-        _print(titles, rows, "clean → attacked; ! = leaks", left=2)
+        _print(titles, rows, "clean → attacked; ! = the control rises too", left=2)
     folder = out or next(iter(places.values())).absolute().parent
     page, picture = write_attack_report(folder, found, places)
     print(f"Report: {page}" + (f", {picture}" if picture else ""))
@@ -136,7 +136,7 @@ def show_lines(found: Sequence[Mapping[str, Any]], run: str) -> None:
     """Print one table of all attacks on a run, and which of them leak."""
     from mmunlearn.report.attack_summary import COLUMNS, leaking, lines
 
-    title = f"attacks on {run} (share in which the forgotten shows, or AUC; 95 % intervals; ! = leaks)"
+    title = f"attacks on {run} (share in which the forgotten shows, or AUC; 95 % intervals; ! = the control rises too)"
     _print(COLUMNS, [line.figures for line in lines(found)], title, left=3)
     for sentence in leaking(found):
         print(f"Warning: {sentence}")

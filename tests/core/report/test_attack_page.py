@@ -71,6 +71,8 @@ def test_runs_stand_side_by_side_and_a_missing_attack_leaves_its_place():
 def test_only_leaks_are_told():
     (sentence,) = leaking([_with_control(), _results("role_play", leaks=False)])
     assert sentence.startswith("prefix leaks")
+    (sentence,) = leaking([_with_control(teaches=True)])
+    assert sentence.startswith("prefix trains on forget examples") and "leaks" not in sentence
 
 
 def test_the_curve_begins_with_the_clean_rate():
