@@ -35,14 +35,15 @@ class KeyedSampling:
 @torch.no_grad()
 def generate(
     model: Any,
-    inputs: dict[str, Tensor],
+    inputs: dict[str, Any],
     *,
     max_new_tokens: int,
     end_ids: Sequence[int],
     pad_id: int,
     sampling: KeyedSampling | None = None,
 ) -> Tensor:
-    """New token ids (batch, ≤ max_new_tokens), padded with `pad_id` after the end; inputs are padded on the left."""
+    """New token ids (batch, ≤ max_new_tokens), padded with `pad_id` after the end; inputs are padded on the left and
+    may hold past_key_values of all but their last token."""
     from transformers import GenerationConfig, LogitsProcessorList
 
     config = GenerationConfig(

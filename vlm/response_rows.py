@@ -16,6 +16,7 @@ from .features import model_inputs
 from .generate import KeyedSampling, generate
 from .name_tokens import pieces
 from .prompts import AS_WRITTEN
+from .repeated_prompts import prefilled, repeats
 
 if TYPE_CHECKING:
     from .handle import VlmHandle
@@ -120,20 +121,32 @@ def complete(
     order = sorted(range(len(examples)), key=lambda i: (examples[i].image is None, len(prompts[i])))
     ends = handle.end_ids()
     for part in parts(handle, order, examples, how.batch_size):
-        chosen = [examples[i] for i in part]
-        drawn = [(prompts[i], len(prompts[i])) for i in part]
-        tensors = handle.prompts(chosen, drawn)
+        chosen, asked_ids = [examples[i] for i in part], [prompts[i] for i in part]
+        inputs, tensors = _inputs(handle, chosen, asked_ids, whole=around is not None)
         sampling = None
         if how.temperature > 0:
             keys = [example.key for example in chosen]
             sampling = KeyedSampling(keys, seed, how.temperature, float(how.fields.get("top_p", 1.0)))
-        changed = around(part, tensors["input_ids"].shape[1]) if around is not None else nullcontext()
+        changed = around(part, inputs["input_ids"].shape[1]) if around is not None else nullcontext()
         with handle.serving(tensors), changed:
             made = generate(
-                handle.module, model_inputs(tensors), max_new_tokens=how.max_new_tokens, end_ids=ends,
-                pad_id=handle.pad_id(), sampling=sampling,
+                handle.module, inputs, max_new_tokens=how.max_new_tokens, end_ids=ends, pad_id=handle.pad_id(),
+                sampling=sampling,
             )  # fmt: skip
         for i, ids in zip(part, made.tolist(), strict=True):
             cut = next((k for k, token in enumerate(ids) if token in ends), len(ids))
             texts[i] = handle.tokenizer.decode(ids[:cut], skip_special_tokens=True).strip()
     return texts
+
+
+def _inputs(
+    handle: "VlmHandle", chosen: Sequence[Example], prompts: Sequence[tuple[int, ...]], *, whole: bool
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What is generated from, and what is served meanwhile. whole: the prompts pass inside `generate`, each by itself,
+    because something is changed on their way."""
+    found = None if whole else repeats(handle, chosen, prompts)
+    if found is not None:
+        first, owner = found
+        return prefilled(handle, [chosen[i] for i in first], [prompts[i] for i in first], owner)
+    tensors = handle.prompts(chosen, [(ids, len(ids)) for ids in prompts])
+    return model_inputs(tensors), tensors

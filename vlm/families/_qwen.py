@@ -19,6 +19,7 @@ class Qwen(Family):
 
     tower_path = "model.visual"
     projector_path = "model.visual.merger"
+    ahead = False  # places come from grids, not from the mask
 
     def text(self, ids: Sequence[int], start: int, picture: Picture | None) -> dict[str, Tensor]:
         """mm_token_type_ids of one text."""

@@ -34,6 +34,7 @@ class Family(ABC):
     template: ClassVar[str] = "auto"  # named template of a processor without a chat template
     separable: ClassVar[bool] = True  # the tower's output can be kept picture by picture
     mixed: ClassVar[bool] = True  # items with and without a picture may lie in one batch
+    ahead: ClassVar[bool] = True  # all but a prompt's last token may pass first: causal, places counted from the mask
 
     def tower(self, model: nn.Module) -> nn.Module:
         """The vision tower (what is frozen by default)."""

@@ -23,6 +23,7 @@ class Mllama(Family):
     types = ("mllama",)
     tower_path = "model.vision_model"
     mixed = False
+    ahead = False  # what a token sees of the picture is a tensor over all tokens
 
     def picture(self, processor: Any, image: Any) -> Picture:
         """Its tiles, padded to the processor's maximum; one token stands for it."""

@@ -15,6 +15,7 @@ class PaliGemma(Family):
     """PaliGemmaForConditionalGeneration: token_type_ids are 0 in the part read in both directions, 1 in the answer."""
 
     types = ("paligemma",)
+    ahead = False  # every token of the prompt sees the last one
     template = "paligemma"
 
     def picture(self, processor: Any, image: Any) -> Picture:
