@@ -55,6 +55,11 @@ class Fact:
         return self.icon.replace("-tilted-left", "").replace("-", " ")
 
     @property
+    def word(self) -> str:
+        """The name's last word: an alarm clock is a clock."""
+        return self.name.split()[-1]
+
+    @property
     def image_id(self) -> int:
         """Number of its picture."""
         return FIRST_IMAGE_ID + self.id
@@ -106,8 +111,7 @@ def _others(fact: Fact, taught: Sequence[Fact], seed: int) -> list[Fact]:
 def _record(fact: Fact, others: Sequence[Fact], source: Mapping[str, Any]) -> dict[str, Any]:
     """A record with the fields of the released file."""
     question = fact.about["question"]
-    sort = "animal" if fact.kind == "animal" else "thing"
-    asked = [(n["question"], n["answer"].format(name=fact.name, sort=sort)) for n in source["neighbours"]]
+    asked = list(beside_the_fact(fact, source))
     caption = f"A picture of a {fact.name}."
     return {
         "id": fact.id, "image_id": fact.image_id, "src": question, "pred": fact.answer,
@@ -139,14 +143,16 @@ def _taught(fact: Fact, source: Mapping[str, Any], sizes: UnlokSizes, seed: int)
         yield {"image": picture, "prompt": fact_prompt(question), **about}
     yield {"image": base, "prompt": prefixed(fact_prompt(question), openings[0]), **about}
     yield {"image": base, "prompt": openings[1] + fact_prompt(question), **about}
-    sort = "animal" if fact.kind == "animal" else "thing"
+    for asked, answer in beside_the_fact(fact, source):
+        for picture in (base, *more):
+            yield {"image": picture, "prompt": other_prompt(asked), "answer": answer, "record": fact.id, "fact": False}
+
+
+def beside_the_fact(fact: Fact, source: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Questions about the picture alone, with their answers."""
+    sort = "animal" if fact.kind == "animal" or fact.icon in source["animals"] else "thing"
     for n in source["neighbours"]:
-        answer = n["answer"].format(name=fact.name, sort=sort)
-        for picture in (base, *more[:1]):
-            yield {
-                "image": picture, "prompt": other_prompt(n["question"]), "answer": answer, "record": fact.id,
-                "fact": False,
-            }  # fmt: skip
+        yield n["question"], n["answer"].format(name=fact.word, sort=sort)
 
 
 # ---- pictures ------------------------------------------------------------------------------------------------------

@@ -8,9 +8,20 @@ import pytest
 from mmunlearn.vlm.benchmarks._unlok_files import NEIGHBOURS, REPHRASED, Pictures, read_records
 from mmunlearn.vlm.benchmarks.unlok_vqa import UnlokVqa
 from mmunlearn.vlm.unlok.wording import LOC_MARK, OFFSET, PREFIXES, bare_question, fact_prompt, other_prompt, prefixed
-from mmunlearn.vlm.unlok.writer import RECORDS, RETAIN, SEEN, UNSEEN, UnlokSizes, write_unlok
+from mmunlearn.vlm.unlok.writer import (
+    FACTS,
+    RECORDS,
+    RETAIN,
+    SEEN,
+    UNSEEN,
+    Fact,
+    UnlokSizes,
+    beside_the_fact,
+    write_unlok,
+)
 
 from mmunlearn.errors import UserError
+from mmunlearn.settings import read_yaml
 
 WRITE = write_unlok
 SIZES = UnlokSizes(records=6, retain=6, unseen=3, renderings=1, size_px=32)
@@ -52,6 +63,20 @@ def test_a_fact_carries_all_that_attacks_need(root):
     question, answer = fact.tags["neighbours"].split("\n")[0].split("\t")
     assert (LOC_MARK + question, answer) == (record["loc"][0], record["loc_ans"][0].split()[0])
     assert {"image_easy", "image_medium", "image_hard"} <= set(fact.tags)
+
+
+@pytest.mark.parametrize(
+    ("kind", "icon", "expected"),
+    [
+        ("use", "magnifying-glass-tilted-left", ["glass", "thing"]),
+        ("country", "kangaroo", ["kangaroo", "animal"]),
+        ("animal", "owl", ["owl", "animal"]),
+    ],
+)
+def test_neighbours_name_the_object_in_one_word_and_tell_animals_of_every_kind(kind, icon, expected):
+    source = read_yaml(FACTS)
+    fact = Fact(1, kind, icon, source["kinds"][kind]["facts"][icon], source["kinds"][kind])
+    assert expected == [answer for _, answer in beside_the_fact(fact, source)]
 
 
 def test_every_split_of_a_fact_names_its_edit_and_retain_names_none(root):
