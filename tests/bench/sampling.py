@@ -7,9 +7,10 @@ text encoder), DDIM, guidance 9, the same initial noise, and write JPEG files. T
 do (facts: diffusion 1.3, 1.4): for every picture the prompt and the empty prompt are tokenised and encoded again, every
 step asks the model once without and once with the prompt in batches of one, the picture is decoded and saved. Ours:
 write_answers, which encodes each prompt once, asks in one pass of twice the batch, and also hashes the model. Pictures
-must agree to eight of 255 in every pixel, since JPEG makes a step of a rounding, and in the mean to a twentieth. Time of files and of decoding counts on both sides; seconds are of the clock
-and, since other work on the machine lengthens those, of the processor. Target 1.3x of processor time on one CPU
-thread, where a batch saves the calls alone and no arithmetic; an accelerator gains by its width on top of that.
+must agree to eight of 255 in every pixel, since JPEG makes a step of a rounding, and in the mean to a twentieth. Time
+of files and of decoding counts on both sides; seconds are of the clock and, since other work on the machine lengthens
+those, of the processor. Target 1.3x of processor time on one CPU thread, where a batch saves the calls alone and no
+arithmetic; an accelerator gains by its width on top of that.
 """
 
 import sys
