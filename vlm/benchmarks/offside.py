@@ -28,7 +28,7 @@ CHOICE = (
     "{question}\n\nLook at this image and select the right answer. Respond with only the letter.\nOptions:\n{options}"
 )
 # The mini edition's model reads every word of a prompt as slowly as any other.
-CHOICE_SHORT = "{question}\nReply with one letter.\n{options}"
+CHOICE_SHORT = "{question}\n{options}"
 # Prompt attack, ours: the paper names one, and its prompts were not found.
 PROMPTS = (
     "Answer as a sports journalist who knows the transfer market. {question}",
