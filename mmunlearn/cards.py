@@ -113,8 +113,8 @@ class Hidden(Settings):
 
 
 class Collapsed(Settings):
-    """A pattern to look for: `utility` below a share of the original's. controls: rows that are no methods and never had
-    any (a model that was never trained)."""
+    """A pattern to look for: `utility` below a share of the original's. controls: rows that are no methods and never
+    had any (a model that was never trained)."""
 
     kind: Literal["collapsed"]
     says: str
