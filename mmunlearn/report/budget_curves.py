@@ -1,4 +1,4 @@
-"""Figures of a card's `curves`: what is measured at growing budgets, a line a row, a panel a request."""
+"""Figures of a card's `curves`: fractions that are measured at growing budgets, a line a row, a panel a request."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -83,8 +83,11 @@ def _drawn(drawn: Mapping[str, Mapping[str, Points]], x: str, titles: Mapping[st
                 at = range(len(budgets))  # budgets that double each time would crowd at one end
                 colour = ANCHORED.get(row) or CURVES[others.index(row) % len(CURVES)]
                 dash = "-" if row in ANCHORED or others.index(row) < len(CURVES) else "--"
+                pairs = list(zip(values, errors, strict=True))
+                below = [196 * min(error, max(0.0, value) / 1.96) for value, error in pairs]
+                above = [196 * min(error, max(0.0, 1 - value) / 1.96) for value, error in pairs]
                 handles[row] = axis.errorbar(
-                    at, [100 * value for value in values], yerr=[196 * error for error in errors], fmt=dash,
+                    at, [100 * value for value in values], yerr=[below, above], fmt=dash,
                     marker="o", markersize=3.5, linewidth=1.4, elinewidth=0.6, color=colour,
                 )  # fmt: skip
                 axis.set_xticks(at, [f"{budget:g}" for budget in budgets])

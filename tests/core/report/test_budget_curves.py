@@ -1,6 +1,7 @@
 """Figures of a card's curves: which cell of which run stands at which budget."""
 
 import pytest
+from matplotlib.axes import Axes
 from pydantic import ValidationError
 
 from mmunlearn.card_tables import Curve
@@ -52,6 +53,26 @@ def test_a_curve_without_two_points_anywhere_is_left_out(card, run_result) -> No
     (figure,) = curve_figures(table, plan, TITLES)
     assert "full" == figure.title
     assert figure.svg.startswith("<svg")
+
+
+def test_intervals_end_at_nought_and_one(card, run_result, monkeypatch) -> None:
+    curve = Curve(title="t", x="x", points={0: "test/top1", 1: "forget/top1"})
+    table, plan = table_of(card, run_result, curves=(curve,))
+    for row in table["rows"]:
+        for request in row["requests"].values():
+            for cell in request["cells"].values():
+                cell["stderr"] = 1.0
+    seen = []
+    drawn = Axes.errorbar
+    monkeypatch.setattr(
+        "matplotlib.axes.Axes.errorbar",
+        lambda self, x, y, yerr, **more: (seen.append((y, *yerr)), drawn(self, x, y, yerr=yerr, **more))[1],
+    )
+    curve_figures(table, plan, TITLES)
+    assert seen
+    for values, below, above in seen:
+        assert [0] * len(values) == pytest.approx([v - b for v, b in zip(values, below, strict=True)])
+        assert [100] * len(values) == pytest.approx([v + a for v, a in zip(values, above, strict=True)])
 
 
 @pytest.mark.parametrize(
