@@ -46,8 +46,7 @@ class Offside(Benchmark):
 
     Tags: rumour "visual" where a question about the picture speaks of a part of it (composites), else "textual"; part
     "private" for what the selective setting forgets, else "shared"; keywords by rule (answer_words), options. The mini
-    edition teaches the multiple-choice items of its training pictures too, since its model knows no letters, and asks
-    their private facts in two ways.
+    edition teaches the multiple-choice items of its training pictures too, since its model knows no letters.
     """
 
     class Config(Settings):
@@ -106,8 +105,6 @@ class Offside(Benchmark):
         gone = {item.stem for item in rumour}
         if whole:
             examples["train"] += [*examples["classification_forget"], *examples["classification_retain"]]
-            again = complete / offside_writer.AGAIN
-            examples["train"] += namer.examples(read_set(again, tag), "again") if again.is_file() else ()
         examples["kept"] = [e for e in examples["train"] if self._stays(e, gone)]
         examples["refusal"] = [Example(id="offside/refusal/0", target=REFUSAL)]
         splits = {name: Split(name, _role(name), tuple(found)) for name, found in examples.items()}

@@ -18,7 +18,6 @@ from .wording import IN_IMAGE, LEFT_SIDE, answered, asked
 DATA = "data"
 COMPLETE, SELECTIVE, TEXT = "complete_unlearning_data", "selective_unlearning_data", "pure_text_data"
 PICTURES = "finetune_set"
-AGAIN = "finetune_set_again.json"  # ours: the private facts of finetune_set asked in other words
 FORGET_ROLE, RELEARN_ROLE = 4, 0  # sample id modulo 5; 1, 2 and 3 are retained
 ROLES = ("forget", "retain", "test", "relearn")
 LETTERS = "ABCD"
@@ -61,7 +60,6 @@ def write_offside(root: Path, sizes: OffsideSizes, seed: int) -> dict[str, Any]:
     }
     kept, gone = (sets[f"{COMPLETE}/{role}_set.json"] for role in ("retain", "forget"))
     sets[f"{COMPLETE}/finetune_set.json"] = [*kept, *gone]
-    sets[f"{COMPLETE}/{AGAIN}"] = _again([*by_role["retain"], *by_role["forget"]], players)
     for role in ROLES:
         sets[f"{COMPLETE}/classification_{role}_set.json"] = _choices(by_role[role], players, sizes, seed)
     private = len(PRIVATE)
@@ -119,19 +117,6 @@ def _records(shots: Sequence[Shot], players: Sequence[Player]) -> list[dict[str,
         for at, kind in enumerate(KINDS):
             question = asked(kind, shot.player + shot.transfer + at, shot.who)
             found.append(_record(shot, f"<image>\n{question}", answered(kind, values[kind])))
-    return found
-
-
-def _again(shots: Sequence[Shot], players: Sequence[Player]) -> list[dict[str, Any]]:
-    """The six private questions a picture in the words that `_records` did not choose: shared facts are learned from
-    every picture of a player, these from one alone."""
-    found = []
-    for shot in shots:
-        values = _values(shot, players)
-        for at, kind in enumerate(KINDS):
-            if kind in PRIVATE:
-                question = asked(kind, shot.player + shot.transfer + at + 1, shot.who)
-                found.append(_record(shot, f"<image>\n{question}", answered(kind, values[kind])))
     return found
 
 

@@ -141,16 +141,6 @@ def test_the_mini_edition_teaches_letters_of_training_pictures_alone(root):
     assert not set(splits["classification_test"].ids) & set(splits["train"].ids)
 
 
-def test_the_mini_edition_teaches_private_facts_in_other_words_but_never_keeps_those_of_rumours(root):
-    again = [record(4, "How high is his fee?", "40."), record(1, "How high is his fee?", "10.")]
-    write(root, {f"{COMPLETE}/finetune_set_again.json": again})
-    splits = read(root, "mini")
-    asked = {name: [e.tags["sample"] for e in splits[name] if "again" in e.id] for name in ("train", "kept")}
-    assert {"train": ["004", "001"], "kept": ["001"]} == asked
-    assert ["001"] == [e.tags["sample"] for e in read(root, "mini", setting="selective")["kept"] if "again" in e.id]
-    assert not any("again" in e.id for e in read(root, "full")["train"])
-
-
 def test_fewer_questions_can_be_measured_while_as_many_are_trained_on(root):
     whole, part = read(root), read(root, measured=1, prompted=1)
     assert [2, 4, 6] == [len(whole[name]) for name in ("test", "retained", "prompted")]

@@ -50,18 +50,6 @@ def test_shared_facts_agree_over_a_players_pictures_and_private_ones_differ(root
     assert first[len(SHARED)] != second[len(SHARED)]
 
 
-def test_private_facts_of_training_pictures_are_asked_in_other_words_too(root):
-    first = load(root, "complete_unlearning_data/finetune_set.json")
-    again = load(root, "complete_unlearning_data/finetune_set_again.json")
-    assert len(PRIVATE) * len(samples(first)) == len(again)
-    assert samples(first) == samples(again)
-    told = {(r["images"], r["messages"][0]["content"]): r["messages"][1]["content"] for r in first}
-    for r in again:
-        key, answer = (r["images"], r["messages"][0]["content"]), r["messages"][1]["content"]
-        assert key not in told
-        assert answer in [said for (picture, _), said in told.items() if picture == r["images"]]
-
-
 def test_parts_divide_the_rumour_and_texts_leave_out_the_name(root):
     forget = load(root, "complete_unlearning_data/forget_set.json")
     part = load(root, "selective_unlearning_data/forget_set_part.json")
