@@ -11,7 +11,7 @@ from mmunlearn import registry
 from mmunlearn.attack_target import Target
 from mmunlearn.attacks.base import Attack
 from mmunlearn.card_tables import EvaluationPlan
-from mmunlearn.data import Example, Split
+from mmunlearn.data import Example, spread
 from mmunlearn.errors import UserError, near_miss
 from mmunlearn.handle import Decoding
 from mmunlearn.judges.base import Judge
@@ -147,15 +147,3 @@ class Question:
         how = self.decoding(self.split)
         told = {"max_new_tokens": how.max_new_tokens, "temperature": how.temperature, **plain(dict(how.fields))}
         return {"goals": self.split, "judge": self.judge_words, "decoding": told}
-
-
-def spread(split: Split, limit: int) -> Split:
-    """`limit` examples drawn by their ids (0: all), in the split's order; a smaller limit gives a part of a larger's.
-
-    Drawn rather than taken at equal distances, which a benchmark with equally many questions a person would turn into
-    the same question of each.
-    """
-    if not limit or len(split) <= limit:
-        return split
-    chosen = sorted(range(len(split)), key=lambda i: split[i].key)[:limit]
-    return split.subset(sorted(chosen))

@@ -17,11 +17,11 @@ from typing import Any
 
 from mmunlearn.atomic import new_folder, write_json
 from mmunlearn.attack_figures import Hits, accuracy, cells, hits_of, mean, successes
-from mmunlearn.attack_options import Question, Stage, spread
+from mmunlearn.attack_options import Question, Stage
 from mmunlearn.attack_rows import asked_splits, others_of, sight_of
 from mmunlearn.attack_target import Target
 from mmunlearn.attacks.base import Cost, WeightAttack, budget_folder
-from mmunlearn.data import Split
+from mmunlearn.data import Split, spread
 from mmunlearn.errors import UserError
 from mmunlearn.evaluate import graded, make_metric, respond, row_of
 from mmunlearn.handle import Decoding, Response

@@ -98,6 +98,20 @@ class Column(Settings):
     unit: str | None = None
 
 
+class Curve(Settings):
+    """A figure of the page: a line a row over growing budgets. title: what is shown. x: what the budgets are. points:
+    budget -> the cell that was measured at it, or `<cell>@<request>`; without requests in it, a panel each request."""
+
+    title: str
+    x: str
+    points: dict[float, str] = Field(min_length=2)
+
+    @property
+    def requests(self) -> tuple[str, ...]:
+        """Requests that the points name, in their order."""
+        return tuple(point.partition("@")[2] for point in self.points.values() if "@" in point)
+
+
 class RowSettings(Settings):
     """Settings of a row's method and where each of them comes from.
 
@@ -175,7 +189,7 @@ class Table(Settings):
     from whose models of the same row it starts instead of the original (relearning after unlearning). request_rows: a
     row of the printed table for every row and request (`<row>@<request>`) instead of their mean. attacks, victims:
     every attack is run on the finished model of every victim (a row), as a row `<victim>+<attack>` of its own, behind
-    the others.
+    the others. curves: figures of the page.
     """
 
     title: str
@@ -195,7 +209,18 @@ class Table(Settings):
     request_rows: bool = False
     attacks: dict[str, AttackWords] = Field(default_factory=dict)
     victims: tuple[str, ...] = ()
+    curves: tuple[Curve, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _curves_named(self) -> Self:
+        for curve in self.curves:
+            unknown = sorted(set(curve.requests) - set(self.requests))
+            if unknown:
+                raise ValueError(f"curve {curve.title!r}: {unknown[0]!r} is not among the requests")
+            if curve.requests and len(curve.requests) < len(curve.points):
+                raise ValueError(f"curve {curve.title!r}: every point names a request, or none does")
+        return self
 
     @model_validator(mode="after")
     def _requests_named(self) -> Self:

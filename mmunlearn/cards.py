@@ -113,12 +113,14 @@ class Hidden(Settings):
 
 
 class Collapsed(Settings):
-    """A pattern to look for: `utility` below a share of the original's."""
+    """A pattern to look for: `utility` below a share of the original's. controls: rows that are no methods and never
+    had any (a model that was never trained)."""
 
     kind: Literal["collapsed"]
     says: str
     utility: str
     below: float = Field(0.5, gt=0, lt=1)
+    controls: tuple[str, ...] = ()
 
 
 class Resists(Settings):

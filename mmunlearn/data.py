@@ -148,6 +148,18 @@ def union(name: str, role: Role, *splits: Split) -> Split:
     return Split(name, role, tuple(example for split in splits for example in split))
 
 
+def spread(split: Split, limit: int) -> Split:
+    """`limit` examples drawn by their ids (0: all), in the split's order; a smaller limit gives a part of a larger's.
+
+    Drawn rather than taken at equal distances, which a benchmark with equally many questions a person would turn into
+    the same question of each.
+    """
+    if not limit or len(split) <= limit:
+        return split
+    chosen = sorted(range(len(split)), key=lambda i: split[i].key)[:limit]
+    return split.subset(sorted(chosen))
+
+
 def image_digests(examples: Sequence[Example]) -> list[str]:
     """Content hashes of the examples' images ("" where there is none), read by a few threads."""
     with ThreadPoolExecutor(4) as pool:

@@ -13,9 +13,9 @@ LEVELS = ("institution", "patient", "study", "section")
 SECTIONS = ("EXAMINATION", "INDICATION", "FINDINGS", "IMPRESSION")
 # Level of a question where the data does not say it (MedForget chip/chip.py).
 ASKED = (
-    ("institution", re.compile("institution|hospital|facility")),
-    ("patient", re.compile("patient|medical record")),
-    ("study", re.compile("imaging study|study identifier|study id")),
+    ("institution", re.compile(r"\b(institution|hospital|facility)\b")),
+    ("patient", re.compile(r"\b(patient|medical record)\b")),
+    ("study", re.compile(r"\b(imaging study|study identifier|study id)\b")),
 )
 
 Node = tuple[str, ...]

@@ -101,4 +101,6 @@ def _collapsed(pattern: Collapsed, row: Mapping[str, Any], original: Mapping[str
     now, before = value_of(row, pattern.utility), value_of(original, pattern.utility)
     if now is None or before is None or now >= pattern.below * before:
         return ""
+    if row["row"].partition("@")[0] in pattern.controls:
+        return ""
     return f"{row['row']} ({pattern.utility} {now:.2f}, original {before:.2f})"

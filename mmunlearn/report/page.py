@@ -13,6 +13,7 @@ from mmunlearn.cards import Card
 from mmunlearn.data import Example
 from mmunlearn.report import plots
 from mmunlearn.report.attacks import attack_tables, curves
+from mmunlearn.report.budget_curves import curve_figures
 from mmunlearn.report.confusion import confusions
 from mmunlearn.report.grids import picture_grids
 from mmunlearn.report.requests import request_tables
@@ -45,6 +46,7 @@ def page(table: Table, card: Card, runs: Sequence[Finished], pictures: Pictures 
     titles = {row.name: row.title for row in view.rows}
     first = first_seeds(runs, table)
     relearned, axis = curves(first)
+    plan = card.tables.get(str(table["table"]))
     context: dict[str, Any] = {
         "table": table,
         "view": view,
@@ -57,6 +59,7 @@ def page(table: Table, card: Card, runs: Sequence[Finished], pictures: Pictures 
         "ranking": plots.distance_ranking(table, titles),
         "attacks": attack_tables(first, titles),
         "relearn": plots.relearn_curves(relearned, axis, titles),
+        "curves": curve_figures(table, plan, {name: row.title for name, row in card.rows.items()}) if plan else [],
         "grids": picture_grids(runs, table, card, titles),
         "confusions": confusions(_shown_models(table, first), str(table["table"]), card, titles),
         "strips": _strips(table, card, first, titles, pictures or {}),

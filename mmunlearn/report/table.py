@@ -72,14 +72,15 @@ def _by_row(results: Sequence[Results]) -> dict[str, _Group]:
     for result in results:
         group, request = groups.setdefault(result["row"], []), result.get("request")
         same = [other for other in group if other.get("request") == request]
+        where = f", request {request!r}" if request else ""
         if any(other["seed"] == result["seed"] for other in same):
-            where = f", request {request!r}" if request else ""
             raise UserError(
                 f"row {result['row']!r}{where} has two runs of seed {result['seed']}. Name one of them only."
             )
-        other = next((other for other in group if bool(other.get("request")) == bool(request)), result)
+        # A request may ask another method of a row (relearning after it), so methods agree within a request.
+        other = next((other for other in group if other.get("request") == request), result)
         if other["method"] != result["method"]:
-            raise UserError(f"row {result['row']!r} has runs of {other['method']} and of {result['method']}.")
+            raise UserError(f"row {result['row']!r}{where} has runs of {other['method']} and of {result['method']}.")
         group.append(result)
     found = {}
     for name, group in groups.items():

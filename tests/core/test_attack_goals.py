@@ -10,13 +10,13 @@ from mmunlearn.diffusion.toy import toy_handle, toy_splits
 
 from mmunlearn import attack_outcomes as outcomes
 from mmunlearn.attack_goals import budgets
-from mmunlearn.attack_options import AttackOptions, Question, Stage, spread
+from mmunlearn.attack_options import AttackOptions, Question, Stage
 from mmunlearn.attack_replay import replayed, winners_as_attack
 from mmunlearn.attack_stage import make_stage, run_stage
 from mmunlearn.attack_target import Target
 from mmunlearn.attacks.base import Access
 from mmunlearn.attacks.base_goals import InputAttack, InputSettings, Reading, ReadoutAttack, Trial
-from mmunlearn.data import ImageRef
+from mmunlearn.data import ImageRef, spread
 from mmunlearn.errors import UserError
 from mmunlearn.handle import Decoding, weights_digest
 from mmunlearn.intervals import wilson

@@ -4,9 +4,10 @@ import pytest
 from mmunlearn.diffusion.toy import toy_handle, toy_splits
 from mmunlearn.vlm import toy as vlm
 
-from mmunlearn.attack_options import AttackOptions, spread
+from mmunlearn.attack_options import AttackOptions
 from mmunlearn.attack_stage import make_stage, run_stage
 from mmunlearn.attack_target import Target
+from mmunlearn.data import spread
 from mmunlearn.handle import Decoding, weights_digest
 from mmunlearn.run import Run, TrainSettings
 from mmunlearn.testing.method_checks import toy

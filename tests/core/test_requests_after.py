@@ -28,9 +28,9 @@ def by_name(**more):
 def test_a_correction_starts_from_the_same_rows_unlearned_model_and_so_does_the_control():
     card, runs = read_card("offside"), by_name()
     for row in ("ga", "retrain"):
-        settings = run_settings(card, plan(), runs[f"{row}@corrected_20-s0"])
+        settings = run_settings(card, plan(), runs[f"{row}@corrected_40-s0"])
         assert f"../{row}@complete-s0" == settings["start"]
-        assert ("finetune", "relearn", 20) == tuple(settings["method"][k] for k in ("name", "on", "steps"))
+        assert ("finetune", "relearn", 40) == tuple(settings["method"][k] for k in ("name", "on", "steps"))
         assert ["complete"] == settings["earlier"]
 
 
@@ -38,17 +38,17 @@ def test_other_requests_start_from_the_original_or_from_nothing():
     card, runs = read_card("offside"), by_name()
     assert "../original-s0" == run_settings(card, plan(), runs["ga@selective-s0"])["start"]
     assert None is run_settings(card, plan(), runs["retrain@selective-s0"])["start"]
-    assert "../original-s0" == run_settings(card, plan(), runs["original@corrected_20-s0"])["start"]
+    assert "../original-s0" == run_settings(card, plan(), runs["original@corrected_40-s0"])["start"]
 
 
 def test_choosing_a_correction_brings_the_request_before_it():
-    assert "ga@complete-s0" in by_name(requests=("corrected_5",))
-    assert "ga@selective-s0" not in by_name(requests=("corrected_5",))
+    assert "ga@complete-s0" in by_name(requests=("corrected_10",))
+    assert "ga@selective-s0" not in by_name(requests=("corrected_10",))
 
 
 def test_a_request_that_names_another_method_has_none_of_the_rows_settings():
     card = read_card("offside")
-    assert "weights" not in card.method("gd", "main", "mini", None, "corrected_5")
+    assert "weights" not in card.method("gd", "main", "mini", None, "corrected_10")
     assert "weights" in card.method("gd", "main", "mini", None, "complete")
 
 

@@ -5,11 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import Field
+
 # The builder's parts are imported as modules so that the mini edition's cache key covers their source.
 from mmunlearn.avatars import drawing, jpeg, looks, persons  # noqa: F401
 from mmunlearn.benchmark import Benchmark, check_counts
 from mmunlearn.cards import Edition
-from mmunlearn.data import Example, ImageRef, Role, Split
+from mmunlearn.data import Example, ImageRef, Role, Split, spread
 from mmunlearn.errors import UserError
 from mmunlearn.settings import Settings
 
@@ -25,6 +27,8 @@ SETS = ("forget", "retain", "test", "relearn")
 CHOICE = (
     "{question}\n\nLook at this image and select the right answer. Respond with only the letter.\nOptions:\n{options}"
 )
+# The mini edition's model reads every word of a prompt as slowly as any other.
+CHOICE_SHORT = "{question}\n{options}"
 # Prompt attack, ours: the paper names one, and its prompts were not found.
 PROMPTS = (
     "Answer as a sports journalist who knows the transfer market. {question}",
@@ -49,14 +53,18 @@ class Offside(Benchmark):
         """setting: complete, selective (private facts alone) or unimodal (texts about the named player). retain_part:
         the selective setting keeps retain_set_part, or all of retain_set. image_tag: the literal `<image>` in the
         questions (keep: as the reference; the mini edition always strips it). text_pictures: show the picture beside
-        the texts of the unimodal setting, as the reference's loader does. check_counts: refuse full data of another
-        size than the card's."""
+        the texts of the unimodal setting, as the reference's loader does. measured: of the questions about retained
+        pictures, and of those about their copies, so many are asked when a model is measured; prompted: so many private
+        questions are asked behind prefixes (both drawn by id; 0: all). check_counts: refuse full data of another size
+        than the card's."""
 
         name: str = "offside"
         setting: Literal["complete", "selective", "unimodal"] = "complete"
         retain_part: bool = True
         image_tag: Tag = "strip"
         text_pictures: bool = False
+        measured: int = Field(0, ge=0)
+        prompted: int = Field(0, ge=0)
         check_counts: bool = True
 
     variants = {name: {"setting": name} for name in ("complete", "selective", "unimodal")}
@@ -75,7 +83,7 @@ class Offside(Benchmark):
         train = read_set(complete / "finetune_set.json", tag)
         rumour = read_set(complete / "forget_set.json", tag)
         private = read_set(folder / SELECTIVE / "forget_set_part.json", tag)
-        namer = _Namer(train, rumour, private)
+        namer = _Namer(train, rumour, private, CHOICE_SHORT if edition == "mini" else CHOICE)
         sets = {
             "train": train,
             "rumour": rumour,
@@ -89,7 +97,10 @@ class Offside(Benchmark):
         for name in SETS:
             items = read_choices(complete / f"classification_{name}_set.json")
             examples[f"classification_{name}"] = list(namer.choices(items, name))
-        examples["prompted"] = list(_prompted(examples["rumour"]))
+        asked = [e for e in examples["rumour"] if e.tags["part"] == "private"]
+        examples["prompted"] = list(_prompted(_drawn(asked, self.config.prompted)))
+        for name in ("retained", "test"):
+            examples[name] = list(_drawn(examples[name], self.config.measured))
         whole = edition == "mini"
         gone = {item.stem for item in rumour}
         if whole:
@@ -135,7 +146,8 @@ class Offside(Benchmark):
 class _Namer:
     """Gives the same question the same id in every set that holds it, and the tags that need more than one set."""
 
-    def __init__(self, train: Sequence[Item], rumour: Sequence[Item], private: Sequence[Item]):
+    def __init__(self, train: Sequence[Item], rumour: Sequence[Item], private: Sequence[Item], choice: str):
+        self.choice = choice  # how multiple choice is asked
         self.visual = {item.stem for item in (*train, *rumour) if item.placed}
         self.private = {(item.stem, item.answer) for item in private}
         self.known: dict[tuple[str, str, str], str] = {}
@@ -162,7 +174,7 @@ class _Namer:
             yield Example(
                 id=f"offside/classification/{name}/{number:04d}",
                 image=ImageRef(path=item.picture),
-                prompt=CHOICE.format(question=item.question, options=options),
+                prompt=self.choice.format(question=item.question, options=options),
                 target=item.answer,
                 tags={**self._tags(item), "options": "\n".join(o.replace("\n", " ") for o in item.options)},
             )
@@ -177,9 +189,13 @@ class _Namer:
         }
 
 
-def _prompted(rumour: Iterable[Example]) -> Iterator[Example]:
-    for example in rumour:
-        for number, prefix in enumerate(PROMPTS if example.tags["part"] == "private" else ()):
+def _drawn(examples: Sequence[Example], count: int) -> Sequence[Example]:
+    return spread(Split("", Role.FORGET, tuple(examples)), count).examples
+
+
+def _prompted(asked: Iterable[Example]) -> Iterator[Example]:
+    for example in asked:
+        for number, prefix in enumerate(PROMPTS):
             tags = {**example.tags, "goal": example.id}
             prompt = prefix.format(question=example.prompt)
             yield replace(example, id=f"{example.id}/prompt{number}", prompt=prompt, tags=tags)

@@ -21,6 +21,7 @@ PICTURES = "finetune_set"
 FORGET_ROLE, RELEARN_ROLE = 4, 0  # sample id modulo 5; 1, 2 and 3 are retained
 ROLES = ("forget", "retain", "test", "relearn")
 LETTERS = "ABCD"
+CHOSEN = ("date", "fee", "value", "trophies")  # private facts whose options are short
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,12 +139,12 @@ def _record(shot: Shot, question: str, answer: str) -> dict[str, Any]:
 
 
 def _choices(shots: Sequence[Shot], players: Sequence[Player], sizes: OffsideSizes, seed: int) -> list[dict[str, Any]]:
-    """Multiple-choice items about private facts; wrong options are other transfers' facts of the same kind."""
+    """Multiple-choice items about private facts of few words; wrong options are other transfers' facts of the kind."""
     found = []
     for shot in shots:
         values = _values(shot, players)
         rng = seeds.generator(seed, "offside", "options", shot.player, shot.transfer)
-        for kind in [PRIVATE[int(i)] for i in rng.permutation(len(PRIVATE))[: sizes.options]]:
+        for kind in [CHOSEN[int(i)] for i in rng.permutation(len(CHOSEN))[: sizes.options]]:
             others = sorted({t.facts[kind] for p in players for t in p.transfers} - {values[kind]})
             wrong = [others[int(i)] for i in rng.permutation(len(others))[: len(LETTERS) - 1]]
             right = int(rng.integers(len(LETTERS)))

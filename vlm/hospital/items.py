@@ -72,7 +72,7 @@ def _wrong(kind: str, value: str, others: Sequence[Study], rng: np.random.Genera
     fixed = {
         "institution": INSTITUTIONS, "patient": SURNAMES, "EXAMINATION": EXAMINATIONS, "INDICATION": INDICATIONS,
         "IMPRESSION": IMPRESSIONS, "study": CODES,
-        "FINDINGS": tuple(f"{s} {f} in the {z} zone" for s in SIZES for f in FINDINGS for z in ZONES),
+        "FINDINGS": tuple(f"{s} {z} {f}" for s in SIZES for f in FINDINGS for z in ZONES),
     }  # fmt: skip
     pool = [one for one in fixed[kind] if one.casefold() != value.casefold()]
     return [pool[int(i)] for i in rng.permutation(len(pool))[:3]]

@@ -72,7 +72,7 @@ def draw_studies(institutions: int, patients: int, studies: int, seed: int, firs
                     {
                         "EXAMINATION": _pick(rng, EXAMINATIONS),
                         "INDICATION": _pick(rng, INDICATIONS),
-                        "FINDINGS": f"{finding[0]} {finding[1]} in the {finding[2]} zone",
+                        "FINDINGS": " ".join((finding[0], finding[2], finding[1])),
                         "IMPRESSION": _pick(rng, IMPRESSIONS),
                     },
                 )

@@ -28,20 +28,23 @@ class Chip(EditMethod):
     """`W[idx, :] ← (I − Q Qᵀ) W[idx, :]` for the gate, up and down projections of the last layers and the linear layers
     of a vision merger; biases stay.
 
-    A question with its answer is passed through once; a layer's activation is `alpha · mean over picture tokens +
-    (1 − alpha) · mean over the other tokens` of its output. idx: the `top_frac` of a layer's output neurons with the
-    largest `mean|a| over forget questions − mean|a| over retain ones`. A direction is the unit vector from the mean
-    activation of the siblings to that of a forgotten node, on idx: for every child of a target (siblings: the retained
-    children of the target's parent's children), or for the target itself where it has none (siblings: retained nodes
-    under the same parent); where there are none, all retained nodes of that depth. Q: the first right singular vectors
-    of the stacked directions that hold `tau` of the squared singular values. The tree is the examples' tag `path`.
+    A question with its answer is passed through once; a layer's activation is `alpha · mean over picture tokens + (1 −
+    alpha) · mean over the other tokens` of its output. idx: the `top_frac` of a layer's output neurons (rounded down,
+    at least one) with the largest `mean|a| over forget questions − mean|a| over retain ones`. A direction is the unit
+    vector from the mean activation of the siblings to that of a forgotten node, on idx: for every child of a target
+    (siblings: the retained children of the target's parent's children), or for the target itself where it has none
+    (siblings: retained nodes under the same parent); where there are none, all retained nodes of that depth. Q: the
+    first right singular vectors of the stacked directions that hold `tau` of the squared singular values. The tree is
+    the examples' tag `path`.
 
     Source: MedForget v2 (arXiv 2512.09867), fengli-wu/MedForget chip/chip.py at df0e78c (10 %, .95, .3, layers 22 to 27
     of 28, at most 500 questions a node). Differs from the reference: padding does not count (`padding: true`: it counts
     among the other tokens, so that results depend on the batch); a merger's activation is the mean over a picture's
     tokens (`merger: tokens`: every token is a sample); the questions of a large node are drawn by (seed, node), where
-    the reference seeds by a hash that differs between processes; a failing forward pass is an error, where the
-    reference goes on without the question. The mean of a node's siblings is over all their questions.
+    the reference seeds by a hash that differs between processes; a question counts once in `mean|a|` (`counted: nodes`:
+    once for the target and once more for its child, as the reference's lists of both depths hold it); a failing forward
+    pass is an error, where the reference goes on without the question. The mean of a node's siblings is over all their
+    questions.
     """
 
     needs = frozenset({Need.FORGET, Need.RETAIN})
@@ -63,6 +66,7 @@ class Chip(EditMethod):
         most: int = Field(500, ge=1)
         padding: bool = False
         merger: Literal["pictures", "tokens", "none"] = "pictures"
+        counted: Literal["questions", "nodes"] = "questions"
         batch_size: int = Field(4, ge=1)
 
     def edit(self, handle: VlmHandle, data: Mapping[str, Split], run) -> None:  # type: ignore[override]
@@ -80,9 +84,7 @@ class Chip(EditMethod):
         level = self.config.level or min(len(node) for node in known)
         layers = projected(handle, self.config.last_layers, mergers=self.config.merger != "none")
         picked = {name: self._drawn(nodes, level, run.seed) for name, nodes in trees.items()}
-        sums = {
-            name: measure(handle, [parts[name][i] for i in picked[name]], layers, self.config) for name in parts
-        }
+        sums = {name: measure(handle, [parts[name][i] for i in picked[name]], layers, self.config) for name in parts}
         nodes = {name: [trees[name][i] for i in picked[name]] for name in parts}
         for name, layer in layers.items():
             forget, retain = (Layer(sums[part][name], nodes[part]) for part in ("forget", "retain"))
@@ -103,8 +105,9 @@ class Chip(EditMethod):
 
     def _directions(self, forget: "Layer", retain: "Layer", level: int) -> tuple[Tensor, Tensor]:
         """Chosen neurons, and the unit directions on them as rows."""
-        score = forget.absolute() - retain.absolute()
-        count = max(1, round(self.config.top_frac * len(score)))
+        deep = level + 1 if self.config.counted == "nodes" else None
+        score = forget.absolute(deep) - retain.absolute(deep)
+        count = max(1, int(self.config.top_frac * len(score) + 1e-9))  # .29 of 100 is 29, whatever its binary digits
         chosen = torch.sort(score, descending=True, stable=True).indices[:count].sort().values
         rows = []
         for node, siblings in pairs(forget.nodes, retain.nodes, level):
@@ -136,9 +139,10 @@ class Layer:
         inner = torch.tensor([any(inside(node, target) for target in targets) for node in self.nodes])
         return self.sums.plain[inner].sum(0) / self.sums.count[inner].sum()
 
-    def absolute(self) -> Float[Tensor, " neuron"]:
-        """Mean absolute activation over all questions."""
-        return self.sums.absolute.sum(0) / self.sums.count.sum()
+    def absolute(self, deep: int | None = None) -> Float[Tensor, " neuron"]:
+        """Mean absolute activation over all questions; those of nodes at depth `deep` and below count twice."""
+        times = torch.tensor([1.0 if deep is None or len(node) < deep else 2.0 for node in self.nodes]).double()
+        return (times[:, None] * self.sums.absolute).sum(0) / (times * self.sums.count).sum()
 
 
 def pairs(forget: Sequence[Node], retain: Sequence[Node], level: int) -> Iterator[tuple[Node, list[Node]]]:

@@ -72,3 +72,16 @@ def compared(width, **rows):
 )
 def test_resistance_is_claimed_only_beyond_the_intervals(width, said):
     assert [f"Read-outs (mean of hp): {said}"] == compared(width, fe=0.5, a=0.1, b=0.45, c=0.6)
+
+
+def test_a_control_without_utility_is_no_collapse():
+    pattern = Collapsed(kind="collapsed", says="Collapsed", utility="retain/rouge_l", controls=("never",))
+    own = read_card("mufac").model_copy(update={"findings": (pattern,)})
+    rows = {
+        "original": (1, 1, 0.9),
+        "retrain": (0, 0, 0.9),
+        "never": (0, 0, 0),
+        "never@a": (0, 0, 0),
+        "ga": (0, 0, 0.1),
+    }
+    assert ["Collapsed: ga (retain/rouge_l 0.10, original 0.90)."] == findings(table(**rows), own)

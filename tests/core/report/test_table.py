@@ -288,6 +288,15 @@ def test_rows_apart_are_compared_with_the_retrained_model_of_their_request(askin
     assert 0.8 == pytest.approx(found["original@a"]) and 0.6 == pytest.approx(found["original"])
 
 
+def test_a_request_may_run_another_method_but_the_seeds_of_one_request_may_not(asking, run_result) -> None:
+    first = asked(run_result, "scrub", 0, "a", test__top1=0.2) | {"method": "scrub"}
+    later = asked(run_result, "scrub", 0, "b", test__top1=0.4) | {"method": "finetune"}
+    row = row_of(build_table([first, later], asking()), "scrub")
+    assert ("scrub", {"a", "b"}) == (row["method"], set(row["requests"]))
+    with pytest.raises(UserError, match="row 'scrub', request 'a' has runs of scrub and of finetune"):
+        build_table([first, later | {"request": "a", "seed": 1}], asking())
+
+
 def test_two_runs_of_a_request_and_seed_are_refused(asking, run_result) -> None:
     runs = [asked(run_result, "scrub", 0, "a", test__top1=0.6) for _ in range(2)]
     with pytest.raises(UserError, match="request 'a' has two runs of seed 0"):

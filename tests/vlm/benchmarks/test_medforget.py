@@ -110,6 +110,7 @@ def test_tasks_levels_and_options():
     ]
     questions = ("Which Hospital is it?", "Whose medical record?", "Which imaging study?", "What is seen?")
     assert list(LEVELS) == [level_of(q, "") for q in questions]
+    assert {"section"} == {level_of(q, "") for q in ("Is it an outpatient?", "What do institutional rules say?")}
     assert "study" == level_of("Which hospital?", "study")
     assert "institution" == level_of("Which hospital?", "eight")
     assert ["large nodule", "no finding", "a line"] == options("What? A) large nodule B) no finding C) a line")

@@ -141,6 +141,15 @@ def test_the_mini_edition_teaches_letters_of_training_pictures_alone(root):
     assert not set(splits["classification_test"].ids) & set(splits["train"].ids)
 
 
+def test_fewer_questions_can_be_measured_while_as_many_are_trained_on(root):
+    whole, part = read(root), read(root, measured=1, prompted=1)
+    assert [2, 4, 6] == [len(whole[name]) for name in ("test", "retained", "prompted")]
+    assert [1, 1, 3] == [len(part[name]) for name in ("test", "retained", "prompted")]
+    assert 1 == len({e.tags["goal"] for e in part["prompted"]})
+    for name in ("train", "retain", "rumour", "kept", "forget"):
+        assert whole[name].ids == part[name].ids
+
+
 def test_pictures_are_found_by_their_bare_name_too(root):
     content = sets()
     content[f"{SELECTIVE}/forget_set_part.json"][0]["images"] = "./somewhere/004.jpg"

@@ -1,10 +1,11 @@
 """CHIP against a literal version: question by question, with the matrix I - QQ^T written out."""
 
+import math
 from dataclasses import replace
 
 import pytest
 import torch
-from mmunlearn.vlm.methods.chip import Chip, _merged, _mixed, basis, pairs, projected
+from mmunlearn.vlm.methods.chip import Chip, Layer, Sums, _merged, _mixed, basis, pairs, projected
 from mmunlearn.vlm.toy import toy_handle, toy_splits
 
 from mmunlearn.data import Split
@@ -41,7 +42,7 @@ def activations(handle, example, layer, alpha, width=0):
     return alpha * sum(seen) / len(seen) + (1 - alpha) * text if seen else text
 
 
-def literal(handle, data, level, top_frac=0.5, tau=0.95, alpha=0.3, last_layers=1):
+def literal(handle, data, level, top_frac=0.5, tau=0.95, alpha=0.3, last_layers=1, twice=False):
     """Weights after CHIP, by layer."""
     result = {}
     for name, layer in projected(handle, last_layers, mergers=True).items():
@@ -50,9 +51,10 @@ def literal(handle, data, level, top_frac=0.5, tau=0.95, alpha=0.3, last_layers=
             for part in data
         }
         deep = {part: [(n, v) for n, v in a[part] if len(n) >= level] for part in a}
-        strength = {part: torch.stack([v.abs() for _, v in deep[part]]).mean(0) for part in deep}
+        again = {part: [(n, v) for n, v in deep[part] if twice and len(n) > level] for part in a}
+        strength = {part: torch.stack([v.abs() for _, v in deep[part] + again[part]]).mean(0) for part in a}
         score = strength["forget"] - strength["retain"]
-        count = max(1, round(top_frac * len(score)))
+        count = max(1, math.floor(top_frac * len(score)))
         chosen = sorted(sorted(range(len(score)), key=lambda i: -score[i].item())[:count])
 
         directions = []
@@ -89,13 +91,12 @@ def unique(nodes):
     return found
 
 
-@pytest.mark.parametrize("level", [2, 3])
-def test_weights_are_those_of_the_literal_version(data, level, tmp_path):
+@pytest.mark.parametrize(("level", "counted"), [(2, "questions"), (3, "questions"), (2, "nodes")])
+def test_weights_are_those_of_the_literal_version(data, level, counted, tmp_path):
     handle = toy_handle()
-    expected = literal(handle, data, level)
-    Chip({"top_frac": 0.5, "last_layers": 1, "level": level, "batch_size": 3}).apply(
-        handle, data, Run.scratch(tmp_path)
-    )
+    expected = literal(handle, data, level, twice=counted == "nodes")
+    settings = {"top_frac": 0.5, "last_layers": 1, "level": level, "counted": counted, "batch_size": 3}
+    Chip(settings).apply(handle, data, Run.scratch(tmp_path))
     for name, layer in projected(handle, 1, mergers=True).items():
         torch.testing.assert_close(layer.weight.detach().double(), expected[name], atol=2e-6, rtol=1e-5)
 
@@ -108,6 +109,13 @@ def test_the_batch_size_changes_nothing_unless_padding_counts(data, tmp_path):
 
     torch.testing.assert_close(weights(batch_size=1), weights(batch_size=8), atol=1e-5, rtol=1e-4)
     assert (weights(batch_size=1) - weights(batch_size=8, padding=True)).abs().max() > 1e-4
+
+
+def test_the_share_of_neurons_is_rounded_down(data):
+    layer = Layer(Sums(torch.eye(7).double(), torch.eye(7).double(), torch.ones(7).double()), [("a", "p")] * 7)
+    shares = {0.29: 2, 0.1: 1, 0.25: 1, 0.99: 6, 1.0: 7}
+    chosen = {share: len(Chip({"top_frac": share})._directions(layer, layer, 2)[0]) for share in shares}
+    assert shares == chosen
 
 
 def test_siblings_of_children_are_their_grandparents_retained_grandchildren():
