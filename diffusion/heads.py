@@ -82,7 +82,8 @@ class Heads:
         device = next(self.network.parameters()).device
         parts: list[tuple[Tensor, Tensor, Tensor]] = []
         for chunk in pictures.split(self.batch_size):
-            style, thing, features = self.network(normalised(chunk.to(device)))
+            seen = normalised(chunk.to(device)).contiguous(memory_format=torch.channels_last)
+            style, thing, features = self.network(seen)
             parts.append((style.float().softmax(1).cpu(), thing.float().softmax(1).cpu(), features.float().cpu()))
         if not parts:
             none = torch.empty(0, 0)
@@ -128,7 +129,7 @@ def _opened(key: str, content: str) -> Heads:
     else:
         heads = _cached(settings, key)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    network = heads.network.to(device).eval().requires_grad_(False)
+    network = heads.network.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
     return Heads(network, heads.styles, heads.objects, heads.size_px, key, settings.batch_size)
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .handle import DiffusionHandle
 
 Insertion = Literal["prefix", "suffix", "middle", "insert", "per_k_words"]
+FILLER = 0  # no special token; stands where embeddings are replaced
 EVERY = 3  # prompt tokens between two of per_k_words
 
 

@@ -25,7 +25,7 @@ from mmunlearn.attack_goals import goal_hits, goal_results
 from mmunlearn.attack_options import AttackOptions, Question, Stage
 from mmunlearn.attack_rows import asked_splits, rows_results
 from mmunlearn.attack_target import Target, first_start, open_target
-from mmunlearn.attack_weights import relearn_time, weight_results
+from mmunlearn.attack_weights import relearn_goal, relearn_time, weight_results
 from mmunlearn.attacks.base import ORIGINAL, WeightAttack
 from mmunlearn.attacks.base_goals import GoalAttack
 from mmunlearn.cards import Card
@@ -144,6 +144,7 @@ def run_stage(
     folder = run.path / "attacks" / stage.title
     if kind_of(stage) == "goals":
         Question(target, stage.options).required_judge()  # said before anything is written
+    goal = relearn_goal(stage, target)
     if fresh:
         shutil.rmtree(folder, ignore_errors=True)
     _claim(folder, stage, target)
@@ -161,8 +162,8 @@ def run_stage(
         other, other_hits = _attacked(stage, control, inner, None)
         results["control"] = control.about | other
         results |= _beside_control(results, hits, other_hits) | {"teaches": stage.attack.teaches()}
-    if isinstance(stage.attack, WeightAttack) and stage.options.relearn_time:
-        results["relearn_time"] = relearn_time(stage, target, control)
+    if goal is not None:
+        results["relearn_time"] = relearn_time(stage, target, control, goal)
     write_json(folder / "results.json", results)
     return results
 

@@ -230,19 +230,30 @@ def _hits(stage: Stage, question: Question, answers: Mapping[str, Rows]) -> Hits
     return {}
 
 
-def relearn_time(stage: Stage, target: Target, control: Target | None) -> dict[str, Any]:
-    """Epochs until the forgotten is back, for the target and the control, and their ratio AIN (vision.md 5.4)."""
-    from mmunlearn.attacks.relearn import Relearn, anamnesis, recovery_goal, relearn_epochs
+def relearn_goal(stage: Stage, target: Target) -> float | None:
+    """The accuracy at which the forgotten is back (vision.md 5.4); None where nobody asks how long that takes."""
+    from mmunlearn.attacks.relearn import Relearn, recovery_goal
 
-    if not isinstance(stage.attack, Relearn):
-        return {}
+    if not stage.options.relearn_time or not isinstance(stage.attack, Relearn):
+        return None
     if target.original is None:
         raise UserError(f"options.relearn_time: {target.path} names no original run (start) to compare with.")
-    forget = target.data["forget"]
     rows = rows_of(target.original, "forget")
     if rows is None:
         raise UserError(f"options.relearn_time: {target.original} holds no responses to the forget split.")
-    goal = recovery_goal(Top1().reduce(Sight(rows)).value)
+    if any(name not in rows for name in Top1.columns):
+        raise UserError(
+            f"options.relearn_time: compares top-1 accuracy, which runs of {target.modality} do not have.\n"
+            "Leave it out: the budgets of relearn.steps show how fast answers come back."
+        )
+    return recovery_goal(Top1().reduce(Sight(rows)).value)
+
+
+def relearn_time(stage: Stage, target: Target, control: Target | None, goal: float) -> dict[str, Any]:
+    """Epochs until the forgotten is back, for the target and the control, and their ratio AIN (vision.md 5.4)."""
+    from mmunlearn.attacks.relearn import anamnesis, relearn_epochs
+
+    forget = target.data["forget"]
     scratch = Run(target.path, {}, target.seed, target.train)  # for its seed and settings; nothing is written
 
     def epochs(which: Target) -> int:

@@ -324,7 +324,9 @@ class VlmHandle(Handle):
             return None
         digest = example.image.digest
         if digest not in self.pictures:
-            self.pictures[digest] = self.family.picture(self.processor, example.image.open())
+            # Processors keep constants of their first call: made in inference mode, no gradient would pass them later.
+            with torch.inference_mode(False):
+                self.pictures[digest] = self.family.picture(self.processor, example.image.open())
         return self.pictures[digest]
 
     @property

@@ -16,10 +16,10 @@ from mmunlearn.errors import UserError
 from mmunlearn.seeds import generator
 
 from ..handle import DiffusionHandle
-from ..prompt_tokens import Coded
+from ..prompt_batch import Criterion, Error, PromptBatch, errors, predicted_noise, weights_fixed
+from ..prompt_tokens import FILLER, Coded
 from ..schedule import STEPS
 from ._original import open_original
-from ._prompt_batch import Criterion, Error, PromptBatch, errors, predicted_noise, weights_fixed
 from ._simplex import by_bisection, drawn, onto_simplex
 from .base_prompts import Place, PromptAttack, PromptSettings, Walker
 
@@ -97,7 +97,7 @@ class Descent:
         model: DiffusionHandle = handle.inner
         self.model = model
         self.places = list(places)
-        self.batch = PromptBatch(model, places)
+        self.batch = PromptBatch(model, [coded_place(place) for place in places])
         self.draws = [draws_of(attack.name(), place, seed, attempt) for place in places]
         self.shared = generator(seed, "attack", attack.name(), "universal", attempt)
         self.original = None if self.c.loss == "attacker" else open_original(self.c.original, model)
@@ -228,6 +228,11 @@ class Descent:
 
     def _time(self, times: Sequence[int], draw: np.random.Generator, number: int) -> int:
         return int(draw.integers(STEPS)) if self.c.order == "each_step" else times[number]
+
+
+def coded_place(place: Place) -> Coded:
+    """A goal's prompt with fillers, whose embeddings are the variable."""
+    return Coded(place.filled([FILLER] * place.k), place.goal.prompt or "", place.at)
 
 
 def draws_of(name: str, place: Place, seed: int, attempt: int) -> np.random.Generator:

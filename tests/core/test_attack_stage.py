@@ -12,6 +12,8 @@ from mmunlearn.attacks.base import Cost
 from mmunlearn.attacks.relearn import Relearn
 from mmunlearn.errors import UserError
 from mmunlearn.handle import Decoding, weights_digest
+from mmunlearn.records import Shard
+from mmunlearn.responses import rows_folder
 from mmunlearn.run import Run, TrainSettings
 from mmunlearn.testing.tiny import TinyHandle, memorise, tiny_splits
 
@@ -176,6 +178,16 @@ def test_relearn_time_and_ain_come_from_the_originals_accuracy(target, data):
     assert pytest.approx((found["epochs"] + 0.01) / (found["control_epochs"] + 0.01)) == found["ain"]
     with pytest.raises(UserError, match="names no original"):
         run_stage(stage, Target(target.path, hiding, data, "tiny", 3, target.train), _run(target), fresh=True)
+
+
+def test_relearn_time_is_refused_before_hours_where_answers_are_no_classes(target, data):
+    original = Run.scratch(target.path.parent / "original")
+    Shard(rows_folder(original.path, "forget")).append({"id": e.id, "text": "yes"} for e in data["forget"])
+    victim = Target(target.path, target.handle, data, "tiny", 3, target.train, original.path)
+    stage = make_stage("relearn", "tiny", AttackOptions(membership=(), relearn_time=True))
+    with pytest.raises(UserError, match="compares top-1 accuracy"):
+        run_stage(stage, victim, _run(victim))
+    assert not (target.path / "attacks").exists()
 
 
 def test_unknown_splits_and_attacks_are_named(target):

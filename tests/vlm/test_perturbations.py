@@ -189,6 +189,15 @@ def test_the_gradient_passes_the_image_processor():
     assert pytest.approx(plain_nll(SEEN[0]), abs=1e-3) == float(kind.nll(meter(), SEEN[:1], value.detach()))
 
 
+def test_the_gradient_passes_the_image_processor_of_a_model_that_answered_first():
+    """A processor keeps its mean and deviation from its first call, which answers make in inference mode."""
+    handle = toy_handle()
+    handle.respond(SEEN[:1], HOW, 0)
+    value = torch.zeros_like(_levels(SEEN[0])).requires_grad_()
+    (grad,) = torch.autograd.grad(Pixels(8, 1.0).nll(Metered(handle, Access.WEIGHTS), SEEN[:1], value).sum(), value)
+    assert grad.abs().sum() > 0
+
+
 @pytest.mark.parametrize("size", [(32, 32), (20, 45)])
 def test_a_picture_stays_in_its_ball_in_whole_levels(size):
     """Also at the ends of the range and where the grid is stretched."""

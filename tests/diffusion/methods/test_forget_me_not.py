@@ -1,6 +1,8 @@
 import pytest
 import torch
+from mmunlearn.diffusion.learnt_words import learn_words
 from mmunlearn.diffusion.methods.forget_me_not import ForgetMeNot, attention_squares
+from mmunlearn.diffusion.prompt_tokens import encoded
 
 from mmunlearn.errors import UserError
 from mmunlearn.phases import Step
@@ -63,3 +65,27 @@ def test_attention_to_the_concept_falls(handle, splits, run):
 def test_caption_without_the_phrase_is_refused(handle, splits, run):
     with pytest.raises(UserError, match="does not stand in"):
         ForgetMeNot().prepare(handle, {**splits, "forget": splits["retain"]}, run)
+
+
+def test_with_inversion_attention_is_that_of_the_learnt_words(handle, splits, run):
+    method = ForgetMeNot({"inversion": {"steps": 2, "words": 3}, "end": True})
+    method.prepare(handle, splits, run)
+    learnt = learn_words(handle, splits["forget"].examples, "Van Gogh", method.config.inversion, run.seed)
+    batch = handle.collate(splits["forget"].examples)
+    found = method._terms(handle, {"forget": batch}, Step("x", 0, 0, 1, 1, 0))["attention"]
+    total = 0.0
+    for i, (name, coded) in enumerate(learnt.items()):
+        assert [1 + place for place in coded.at] == method._positions[name][:3] and 4 == len(method._positions[name])
+        one = slice(i, i + 1)
+        x = handle.noised(batch.tensors["mean"][one], batch.tensors["noise"][one], batch.tensors["t"][one])
+        with handle.recorded_attention() as maps:
+            handle.predict(x, batch.tensors["t"][one], encoded(handle, [coded]))
+        total += sum(float(m[:, :, :, method._positions[name]].detach().square().sum()) for m in maps.values()) ** 0.5
+    assert total == pytest.approx(float(found.sum.detach()), rel=1e-4)
+
+
+def test_with_inversion_attention_to_the_learnt_words_falls(handle, splits, run):
+    settings = {"steps": 4, "batch_size": 2, "optimiser": {"name": "sgd", "lr": 0.5}, "inversion": {"steps": 2}}
+    ForgetMeNot(settings).apply(handle, splits, run)
+    values = [event["terms"]["attention"] for event in run.events("step")]
+    assert values[-1] < values[0]

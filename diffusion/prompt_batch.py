@@ -10,35 +10,33 @@ from torch import Tensor
 
 from mmunlearn.errors import UserError
 
-from ..conditioning import Condition, Tokens
-from ..guard import Guard
-from ..handle import DiffusionHandle
-from ..prompt_tokens import clip_encoders, rows_of, table_of
-from .base_prompts import Place
+from .conditioning import Condition, Tokens
+from .guard import Guard
+from .handle import DiffusionHandle
+from .prompt_tokens import Coded, clip_encoders, rows_of, table_of
 
 Criterion = Literal["l2", "l1"]
 Error = Literal["noise", "prediction"]
 
 
 class PromptBatch:
-    """Prompts of several goals in one batch. Free vectors of models with two CLIP encoders, which share their
-    vocabulary, are those of both beside each other."""
+    """Prompts whose embeddings at `Coded.at` are free, equally many in each. Free vectors of models with two CLIP
+    encoders, which share their vocabulary, are those of both beside each other."""
 
-    def __init__(self, model: DiffusionHandle, places: Sequence[Place]):
-        self.model, self.places = model, list(places)
+    def __init__(self, model: DiffusionHandle, prompts: Sequence[Coded]):
+        self.model, self.prompts = model, list(prompts)
         self.encoders = clip_encoders(model)
         tables = [table_of(model, encoder).detach() for encoder in self.encoders]
         if not tables or len({len(table) for table in tables}) > 1:
-            raise UserError("attacks on prompts need CLIP text encoders with one vocabulary; this model has none.")
+            raise UserError("free words in prompts need CLIP text encoders with one vocabulary; this model has none.")
         self.widths = [table.shape[1] for table in tables]
         self.table: Float[Tensor, "word width"] = _at_least_single(torch.cat(tables, 1))
-        filler = [place.filled([0] * place.k) for place in places]  # 0 is no special token; its embedding is replaced
-        self.tokens: Tokens = rows_of(model, filler, [place.goal.prompt or "" for place in places])
-        self.at: Int[Tensor, "batch k"] = 1 + torch.tensor([place.at for place in places])
+        self.tokens: Tokens = rows_of(model, [coded.ids for coded in prompts], [coded.plain for coded in prompts])
+        self.at: Int[Tensor, "batch k"] = 1 + torch.tensor([coded.at for coded in prompts])
 
     def index(self, rows: Sequence[int]) -> "PromptBatch":
-        """Chosen goals."""
-        return PromptBatch(self.model, [self.places[i] for i in rows])
+        """Chosen prompts."""
+        return PromptBatch(self.model, [self.prompts[i] for i in rows])
 
     def condition(self, free: Float[Tensor, "batch k width"]) -> Condition:
         """Condition of the prompts with `free` at their places, with its graph."""
