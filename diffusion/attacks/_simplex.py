@@ -3,9 +3,12 @@
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn import functional
 
 CLOSE = 1e-5  # at which the reference's bisection stops
 MOST_PASSES = 100
+RUN = 32  # entries of which one stands for all where a projection begins
+BLOCK = 256  # entries whose weights are added up before any is looked at
 
 
 def onto_simplex(u: Float[Tensor, "... word"]) -> Float[Tensor, "... word"]:
@@ -13,16 +16,27 @@ def onto_simplex(u: Float[Tensor, "... word"]) -> Float[Tensor, "... word"]:
 
     Newton's method on the threshold: the set of entries above it shrinks until it is the right one (Michelot 1986).
     """
-    threshold = (u.sum(-1, keepdim=True) - 1) / u.shape[-1]
-    inside = torch.full_like(threshold, u.shape[-1], dtype=torch.int64)
+    threshold = _below(u)
+    inside = torch.full_like(threshold, -1.0)
     for _ in range(MOST_PASSES):
         above = (u - threshold).clamp_(min=0)
-        count = (above > 0).sum(-1, keepdim=True)
-        threshold = threshold + (above.sum(-1, keepdim=True) - 1) / count
+        excess = above.sum(-1, keepdim=True) - 1
+        count = above.sign_().sum(-1, keepdim=True).clamp_(min=1)  # floats count exactly up to 2^24 words
+        threshold = threshold + excess / count
         if torch.equal(count, inside):
             break
         inside = count
     return (u - threshold).clamp_(min=0)
+
+
+def _below(u: Float[Tensor, "... word"]) -> Float[Tensor, "... 1"]:
+    """A threshold not above the right one: what projecting a part of each row needs, here the largest of every run. The
+    large entries are nearly all among these, so that few passes over whole rows are left to do."""
+    runs = u.shape[-1] // RUN
+    part = u[..., : runs * RUN].unflatten(-1, (runs, RUN)).amax(-1) if runs else u
+    ordered, _ = part.sort(-1, descending=True)
+    places = torch.arange(1, ordered.shape[-1] + 1, device=u.device, dtype=u.dtype)
+    return ((ordered.cumsum(-1) - 1) / places).amax(-1, keepdim=True)
 
 
 def by_bisection(u: Float[Tensor, "... word"]) -> Float[Tensor, "... word"]:
@@ -46,6 +60,11 @@ def by_bisection(u: Float[Tensor, "... word"]) -> Float[Tensor, "... word"]:
 
 def drawn(u: Float[Tensor, "... word"], uniform: Float[Tensor, "..."]) -> Int[Tensor, "..."]:
     """An entry of each row, with the row's (not necessarily normalised) weights, by a uniform draw in [0, 1)."""
-    steps = u.double().cumsum(-1)
+    blocks = functional.pad(u, (0, -u.shape[-1] % BLOCK)).unflatten(-1, (-1, BLOCK))
+    steps = blocks.sum(-1, dtype=torch.float64).cumsum(-1)
     wanted = uniform.to(steps)[..., None] * steps[..., -1:]
-    return torch.searchsorted(steps, wanted, right=True).squeeze(-1).clamp(max=u.shape[-1] - 1)
+    block = torch.searchsorted(steps, wanted, right=True).clamp(max=steps.shape[-1] - 1)
+    own = blocks.take_along_dim(block[..., None], -2).squeeze(-2).double()
+    before = functional.pad(steps, (1, 0)).take_along_dim(block, -1)
+    inside = torch.searchsorted(own.cumsum(-1), wanted - before, right=True).clamp(max=BLOCK - 1)
+    return (block * BLOCK + inside).squeeze(-1).clamp(max=u.shape[-1] - 1)

@@ -223,7 +223,8 @@ class Descent:
 
     def _optimiser(self) -> torch.optim.Optimizer:
         kind = torch.optim.AdamW if self.c.decoupled else torch.optim.Adam
-        return kind([self.variable], lr=self.c.lr, weight_decay=self.c.weight_decay)
+        # One pass over the variable, which holds a number a word, in place of one an operation.
+        return kind([self.variable], lr=self.c.lr, weight_decay=self.c.weight_decay, fused=True)
 
     def _time(self, times: Sequence[int], draw: np.random.Generator, number: int) -> int:
         return int(draw.integers(STEPS)) if self.c.order == "each_step" else times[number]

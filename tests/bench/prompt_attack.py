@@ -1,13 +1,14 @@
 """Prompts attacked per hour with UnlearnDiffAtk against a loop that works as its scripts do.
 
-Usage, from the root: OMP_NUM_THREADS=1 python -m tests.bench.prompt_attack [--prompts 8] [--rounds 2] [--steps 4]
+Usage, from the root: OMP_NUM_THREADS=1 python -m tests.bench.prompt_attack [--prompts 24] [--rounds 2] [--steps 4]
 A small scratch Stable Diffusion (random weights, CLIP's vocabulary of 49,408 tokens, 77 places), the same prompts,
 rounds, steps and pictures on both sides, no success. One side is this package's: all prompts in a batch, tokens by
 look-up, projection of all rows at once, guidance in one pass, heads opened once. The other does what diffusion sheet
-2.8 lists: for every prompt the victim and the original are read from disk again; each step looks up 77 tokens by one-
-hot products and projects each row by bisection with .item(); each picture has its empty prompt embedded anew, two
-passes a step, and a judge that is opened for it, to which it goes as a file. Times are processor seconds, which other
-work on the machine does not lengthen. `--device cuda` times both on a GPU (by the wall clock).
+2.8 lists: for every prompt the victim and the original are read from disk again; each step looks up the k tokens, and
+each picture all 77, by one-hot products; each row is projected by bisection with .item(); each picture has its empty
+prompt embedded anew, two passes a step, and a judge that is opened for it, to which it goes as a file. Both draw and
+judge the plain prompt, too (diffusion sheet 2.2: 1 + 50 pictures). Times are processor seconds, which other work on the
+machine does not lengthen. `--device cuda` times both on a GPU (by the wall clock).
 """
 
 import argparse
@@ -84,6 +85,7 @@ def script(model: Path, heads: Path, goal, folder: Path, o: argparse.Namespace) 
     u = torch.stack([bisection(row) for row in u]).requires_grad_(True)
     adam = torch.optim.Adam([u], lr=0.01, weight_decay=0.1)
     plain = looked_up(tokens.ids[0][0], table)
+    picture(handle, heads, goal, [*place.ids], folder / f"{goal.id.replace('/', '-')}-clean.jpg")
     apart = 1000 // o.rounds
     for number, t in enumerate(range(apart // 2, 1000, apart)):
         for _ in range(o.steps):
@@ -126,7 +128,7 @@ def picture(handle: DiffusionHandle, heads: Path, goal, ids: list[int], file: Pa
 def main() -> None:
     """Both sides, and the ratio."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--prompts", type=int, default=8)
+    parser.add_argument("--prompts", type=int, default=24)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--share", type=int, default=2, help="prompts that the loop is timed on")

@@ -71,3 +71,21 @@ def test_draws_follow_the_weights():
     uniform = torch.rand(4000, generator=torch.Generator().manual_seed(0))
     share = torch.bincount(drawn(u, uniform), minlength=3) / 4000
     assert (share - torch.tensor([0.1, 0.6, 0.3])).abs().max() < 0.03
+
+
+def test_draws_from_many_words_are_those_of_a_search_through_all_weights():
+    made = torch.Generator().manual_seed(3)
+    u = torch.rand(6, 2, 1000, generator=made) * (torch.rand(6, 2, 1000, generator=made) < 0.02)  # most weigh nothing
+    uniform = torch.rand(6, 2, generator=made, dtype=torch.float64)
+    for row, r, got in zip(u.flatten(0, 1), uniform.flatten(), drawn(u, uniform).flatten(), strict=True):
+        sums = np.cumsum(row.double().numpy())
+        assert int(np.searchsorted(sums, r.item() * sums[-1], side="right")) == int(got)
+        assert row[got] > 0
+
+
+def test_projection_of_many_words_is_that_of_sorting_also_where_one_run_holds_all_that_is_left():
+    u = torch.full((1, 2, 5000), -0.2, dtype=torch.float64)
+    u[0, 0, 64:96] = torch.linspace(0.1, 0.4, 32, dtype=torch.float64)
+    u[0, 1, ::40] = torch.linspace(0.0, 0.05, 125, dtype=torch.float64)
+    for row, got in zip(u[0], onto_simplex(u)[0], strict=True):
+        assert np.abs(sorted_projection(row.numpy()) - got.numpy()).max() < 1e-12
