@@ -129,7 +129,7 @@ def _opened(key: str, content: str) -> Heads:
     else:
         heads = _cached(settings, key)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    network = heads.network.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+    network = heads.network.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
     return Heads(network, heads.styles, heads.objects, heads.size_px, key, settings.batch_size)
 
 
