@@ -11,7 +11,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +32,7 @@ from mmunlearn.weights_file import load_strictly, read_weights
 from . import head_training
 from .canvas.files import Picture, read_canvas
 from .canvas.names import ALL_THEMES, OBJECTS, THEMES, Names, names_of
-from .head_networks import PUBLISHED, HeadPair, input_px, normalised, outputs_of, timm_network, two_heads
+from .head_networks import PUBLISHED, HeadPair, folded, input_px, normalised, outputs_of, timm_network, two_heads
 from .head_training import Recipe
 
 log = logging.getLogger(__name__)
@@ -76,6 +76,11 @@ class Heads:
     identity: str
     batch_size: int = 128
 
+    @cached_property
+    def _answering(self) -> nn.Module:
+        """The network that answers; `network` stays as it was trained."""
+        return folded(self.network)
+
     @torch.inference_mode()
     def say(self, pictures: UInt8[Tensor, "n 3 size size"]) -> Said:
         """Both answers to every picture, in batches, from one pass; float32 on the CPU."""
@@ -83,7 +88,7 @@ class Heads:
         parts: list[tuple[Tensor, Tensor, Tensor]] = []
         for chunk in pictures.split(self.batch_size):
             seen = normalised(chunk.to(device)).contiguous(memory_format=torch.channels_last)
-            style, thing, features = self.network(seen)
+            style, thing, features = self._answering(seen)
             parts.append((style.float().softmax(1).cpu(), thing.float().softmax(1).cpu(), features.float().cpu()))
         if not parts:
             none = torch.empty(0, 0)

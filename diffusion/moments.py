@@ -1,6 +1,7 @@
 """Mean and covariance of features from sums, and the Fréchet distance between two Gaussians."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -38,18 +39,22 @@ class Moments:
         centred = self.outer - np.outer(self.total, self.total) / self.n
         return (centred + centred.T) / (2 * (self.n - 1))
 
+    @cached_property
+    def root(self) -> Float[np.ndarray, "d d"]:
+        """Symmetric square root of the covariance, found once: the real pictures of a request serve many methods."""
+        values, vectors = np.linalg.eigh(self.covariance)
+        return (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
+
 
 def frechet(one: Moments, two: Moments) -> float:
     """|m1 - m2|² + Tr(C1 + C2 - 2 (C1 C2)^½), never below 0; equal sets give 0 to rounding.
 
-    The trace of the root is that of (C1^½ C2 C1^½)^½, which is symmetric: two eigen-decompositions in place of a
+    The trace of the root is that of (C2^½ C1 C2^½)^½, which is symmetric: two eigen-decompositions in place of a
     general matrix root (equal to 1e-8 relative, also where there are fewer features than dimensions; diffusion 1.5).
     """
     gap = one.mean - two.mean
     c1, c2 = one.covariance, two.covariance
-    values, vectors = np.linalg.eigh(c1)
-    root = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
-    inner = root @ c2 @ root
+    inner = two.root @ c1 @ two.root
     trace_root = np.sqrt(np.clip(np.linalg.eigvalsh((inner + inner.T) / 2), 0, None)).sum()
     return float(max(0.0, gap @ gap + np.trace(c1) + np.trace(c2) - 2 * trace_root))
 

@@ -2,7 +2,6 @@
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from mmunlearn.data import ImageRef
 from mmunlearn.errors import UserError
+from mmunlearn.threads import mapped
 
 KEPT_BYTES = 256 * 2**20  # decoded pictures that a process keeps
 
@@ -47,8 +47,7 @@ class PictureTable:
             for key, path in zip(keys, paths, strict=True)
             if key is not None and key not in self._pictures
         }
-        with ThreadPoolExecutor(4) as pool:  # PIL decodes without the interpreter's lock
-            made = dict(zip(new, pool.map(self._decode, new.values()), strict=True))
+        made = dict(zip(new, mapped(self._decode, list(new.values())), strict=True))
         found, places, refused = [], [], {}
         for place, (key, path) in enumerate(zip(keys, paths, strict=True)):
             picture = made.get(key, self._pictures.get(key)) if key is not None else f"{path}: no such file"
@@ -86,8 +85,7 @@ def decode(ref: ImageRef, size_px: int, *, bicubic: bool = False) -> UInt8[np.nd
 
 def decode_all(refs: Sequence[ImageRef], size_px: int) -> UInt8[Tensor, "n 3 size size"]:
     """All pictures, by a few threads; the first that cannot be read raises its UserError."""
-    with ThreadPoolExecutor(4) as pool:
-        pictures = list(pool.map(lambda ref: decode(ref, size_px), refs))
+    pictures = mapped(lambda ref: decode(ref, size_px), refs)
     return torch.from_numpy(np.stack(pictures)) if pictures else torch.empty(0, 3, size_px, size_px, dtype=torch.uint8)
 
 

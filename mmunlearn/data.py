@@ -3,7 +3,6 @@
 import hashlib
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from mmunlearn.errors import UserError
 from mmunlearn.seeds import derive
+from mmunlearn.threads import mapped
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -162,5 +162,4 @@ def spread(split: Split, limit: int) -> Split:
 
 def image_digests(examples: Sequence[Example]) -> list[str]:
     """Content hashes of the examples' images ("" where there is none), read by a few threads."""
-    with ThreadPoolExecutor(4) as pool:
-        return list(pool.map(lambda example: example.image.digest if example.image else "", examples))
+    return mapped(lambda example: example.image.digest if example.image else "", examples)

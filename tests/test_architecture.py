@@ -22,6 +22,7 @@ LAYERS = [
     {
         "seeds",
         "settings",
+        "threads",
         "records",
         "responses",
         "registry",

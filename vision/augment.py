@@ -46,16 +46,17 @@ def augment(
     # The order is fixed (torchvision shuffles it); each factor is drawn as torchvision draws it.
     if how.brightness:
         images = images * (1 + how.brightness * u[:, 4, None, None, None])
-    images = images.clamp(0, 1)
+    images = images.clamp(0, 1)  # a tensor of our own, so the rest may work in place
     if how.contrast:
-        factor = 1 + how.contrast * u[:, 5, None, None, None]
-        mean = _grey(images).mean((1, 2, 3), keepdim=True)
-        images = (mean + factor * (images - mean)).clamp(0, 1)
+        _from(images, _grey(images).mean((1, 2, 3), keepdim=True), 1 + how.contrast * u[:, 5, None, None, None])
     if how.saturation:
-        factor = 1 + how.saturation * u[:, 6, None, None, None]
-        grey = _grey(images)
-        images = (grey + factor * (images - grey)).clamp(0, 1)
+        _from(images, _grey(images), 1 + how.saturation * u[:, 6, None, None, None])
     return images
+
+
+def _from(images: Tensor, centre: Tensor, factor: Tensor) -> None:
+    """Scale the distance from `centre` by `factor`, in place (each operation saved is a pass over the batch)."""
+    images.sub_(centre).mul_(factor).add_(centre).clamp_(0, 1)
 
 
 def _grey(images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 1 height width"]:

@@ -5,7 +5,6 @@ Two pictures count as one when all 64 bits of their hashes agree (vision.md 1.7,
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -17,6 +16,7 @@ from mmunlearn.atomic import write_json
 from mmunlearn.cache import cache_folder
 from mmunlearn.data import Example, ImageRef
 from mmunlearn.settings import digest
+from mmunlearn.threads import mapped
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -53,8 +53,7 @@ def hashes(images: Sequence[ImageRef]) -> list[int]:
         known = _read(stored)
     else:
         refs = [ImageRef(path=file) for file in files]
-        with ThreadPoolExecutor(4) as pool:
-            known = dict(zip(map(str, files), pool.map(_hash, refs), strict=True))
+        known = dict(zip(map(str, files), mapped(_hash, refs), strict=True))
         if files:
             write_json(stored, {name: f"{value:016x}" for name, value in known.items()}, indent=None)
     return [_hash(image) if image.path is None else known[str(image.path)] for image in images]

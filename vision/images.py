@@ -1,7 +1,6 @@
 """Pictures decoded once: a growing table of uint8 images at the model's size, shared by all splits and handles."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from mmunlearn.data import Example, ImageRef
 from mmunlearn.errors import UserError
+from mmunlearn.threads import mapped
 
 
 class ImageTable:
@@ -27,13 +27,11 @@ class ImageTable:
         self._used = 0
 
     def rows(self, examples: Sequence[Example]) -> UInt8[Tensor, "batch 3 size size"]:
-        """Pictures of `examples`, decoding those not seen before (four threads: PIL decodes without the lock)."""
+        """Pictures of `examples`, decoding those not seen before."""
         keys = [_key(example) for example in examples]
         new = {key: example.image for key, example in zip(keys, examples, strict=True) if key not in self._row}
         if new:
-            with ThreadPoolExecutor(4) as pool:
-                pictures = list(pool.map(self._decode, new.values()))
-            self._append(list(new), pictures)
+            self._append(list(new), mapped(self._decode, list(new.values())))
         return self._data[torch.as_tensor([self._row[key] for key in keys])]
 
     def __len__(self) -> int:

@@ -99,9 +99,10 @@ class StyleObject(Judge):
         read = [asked[at][1] for at in decoded.places]
         if read:
             features.remember(self.heads.identity, read, said.features.numpy())
+        styles, things = said.style.numpy(), said.object.numpy()
         for row, at in enumerate(decoded.places):
             place = asked[at][0]
-            verdicts[place] = self._verdict(_tags(items[place]), said.style[row], said.object[row])
+            verdicts[place] = self._verdict(_tags(items[place]), styles[row], things[row])
         return verdicts
 
     def _verdict(self, tags: dict[str, str], style: Any, thing: Any) -> Verdict:

@@ -112,7 +112,9 @@ def _kept(styles: np.ndarray, objects: np.ndarray, gone: tuple[Concept, ...], ex
     return keep & ~(styles == PHOTOS) if exclude_photographs else keep
 
 
+KEPT = 2  # sets of real pictures whose sums and root stay in memory: 67 MB each at inception's 2,048 features
 _TOTALS: dict[int, tuple[RealFeatures, Moments]] = {}
+_RETAINED: dict[tuple[int, bytes], Moments] = {}
 
 
 def _real_moments(pair: Pair) -> Moments:
@@ -120,7 +122,12 @@ def _real_moments(pair: Pair) -> Moments:
     key = id(pair.real)
     if key not in _TOTALS or _TOTALS[key][0] is not pair.real:
         _TOTALS.clear()
+        _RETAINED.clear()
         _TOTALS[key] = (pair.real, Moments.of(pair.real.features))
-    out = ~pair.kept
-    whole = _TOTALS[key][1]
-    return whole - Moments.of(pair.real.features[out]) if out.any() else whole
+    which = (key, pair.kept.tobytes())
+    if which not in _RETAINED:
+        out, whole = ~pair.kept, _TOTALS[key][1]
+        while len(_RETAINED) >= KEPT:
+            del _RETAINED[next(iter(_RETAINED))]
+        _RETAINED[which] = whole - Moments.of(pair.real.features[out]) if out.any() else whole
+    return _RETAINED[which]

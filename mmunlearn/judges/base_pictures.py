@@ -5,7 +5,6 @@ import json
 from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +14,7 @@ from mmunlearn.data import ImageRef
 from mmunlearn.errors import UserError
 from mmunlearn.judges.base import UNSCORED, Item, Judge, Verdict
 from mmunlearn.settings import Settings
+from mmunlearn.threads import mapped
 
 KEPT = 100_000  # answers of networks that a process keeps
 DECODED = 64  # pictures held decoded at a time
@@ -160,8 +160,7 @@ def _opened(wanted: Sequence[tuple[str, Path]]) -> Iterator[tuple[str, Any]]:
         except UserError as error:
             return str(error)
 
-    with ThreadPoolExecutor(4) as pool:
-        for start in range(0, len(wanted), DECODED):
-            part = wanted[start : start + DECODED]
-            made = pool.map(opened, [path for _, path in part])
-            yield from zip([content for content, _ in part], made, strict=True)
+    for start in range(0, len(wanted), DECODED):
+        part = wanted[start : start + DECODED]
+        made = mapped(opened, [path for _, path in part])
+        yield from zip([content for content, _ in part], made, strict=True)
