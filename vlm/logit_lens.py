@@ -47,15 +47,33 @@ def blocks(handle: "VlmHandle") -> nn.ModuleList:
     return found
 
 
+@contextmanager
+def exit_after(handle: "VlmHandle", state: int) -> Iterator[None]:
+    """While open, the model answers from state `state` (1…L−1) through its final norm: later blocks are left out."""
+    part: Any = decoder(handle)
+    whole = part.layers
+    part.layers = whole[:state]
+    try:
+        yield
+    finally:
+        part.layers = whole
+
+
 def states(
-    handle: "VlmHandle", examples: Sequence[Example], *, batch_size: int = 64, extra: Edits | None = None
+    handle: "VlmHandle",
+    examples: Sequence[Example],
+    *,
+    batch_size: int = 64,
+    extra: Edits | None = None,
+    prompts: Sequence[Sequence[int]] | None = None,
 ) -> Float[Tensor, "record state width"]:
     """States 0…L of every example's last prompt position, the last one after the final norm; all layers in one forward
-    pass a batch. Edits that the handle carries are in place, and `extra` on top of them."""
+    pass a batch. Edits that the handle carries are in place, and `extra` on top of them. prompts: the caller's token
+    ids in place of the examples' own."""
     kept = torch.empty(0)
-    prompts = [handle.prompt_ids(example) for example in examples]
+    prompts = prompts if prompts is not None else [handle.prompt_ids(example) for example in examples]
     order = sorted(range(len(examples)), key=lambda i: (examples[i].image is None, len(prompts[i])))
-    with torch.no_grad(), _evaluating(handle.module):
+    with torch.no_grad(), evaluating(handle.module):
         for part in parts(handle, order, examples, batch_size):
             chosen = [examples[i] for i in part]
             tensors = handle.prompts(chosen, [(prompts[i], len(prompts[i])) for i in part])
@@ -75,7 +93,7 @@ def states(
 
 
 @contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
+def evaluating(module: nn.Module) -> Iterator[None]:
     """While open, no layer drops anything out."""
     modes = [(layer, layer.training) for layer in module.modules()]
     module.eval()

@@ -33,7 +33,7 @@ DEMOS = {
         ATTACKS,
     ),
     "vlm": Demo("fiubench", ("ga", "gd", "kl", "po", "npo", "dpo")),
-    "diffusion": Demo("unlearncanvas", ("uce", "speed", "esd", "salun"), table="demo"),
+    "diffusion": Demo("unlearncanvas", ("uce", "mace", "esd", "salun"), table="demo"),
 }  # fmt: skip
 
 log = logging.getLogger(__name__)

@@ -12,6 +12,8 @@ class HeadProjectionReadout(LensReadout):
     paper: see LensSettings.reference for what the released code computes otherwise."""
 
     paper = "Patil et al. 2025 (UnLOK-VQA); Patil et al. 2024 (ICLR)"
+    suite = "vqa"
+    suite_settings = {"k": 1}
     usual = 5
 
     class Config(LensSettings):

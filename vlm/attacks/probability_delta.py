@@ -14,6 +14,8 @@ class ProbabilityDelta(LensReadout):
     """
 
     paper = "Patil et al. 2025 (UnLOK-VQA); Patil et al. 2024 (ICLR)"
+    suite = "vqa"
+    suite_settings = {"k": 1}
     usual = 6
 
     class Config(LensSettings):

@@ -13,6 +13,8 @@ class SecondDifference(LensReadout):
     the released command has k = 4). Differs from the paper: see LensSettings.reference."""
 
     paper = "Patil et al. 2025 (UnLOK-VQA)"
+    suite = "vqa"
+    suite_settings = {"k": 1}
     usual = 7
 
     class Config(LensSettings):

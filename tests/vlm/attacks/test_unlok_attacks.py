@@ -1,11 +1,14 @@
 """Attacks of UnLOK-VQA: candidate sets against the rank test of the reference, budgets, pairings, collateral tuning."""
 
+from contextlib import nullcontext
+from copy import copy, deepcopy
 from dataclasses import replace
 
 import pytest
 import torch
 from mmunlearn.vlm.attacks._lens import first_token, hits
 from mmunlearn.vlm.attacks._spread import spread
+from mmunlearn.vlm.attacks.early_exit import EarlyExit
 from mmunlearn.vlm.attacks.fine_tune_after_edit import FineTuneAfterEdit
 from mmunlearn.vlm.attacks.head_projection_readout import HeadProjectionReadout
 from mmunlearn.vlm.attacks.image_rephrase import ImageRephrase
@@ -13,12 +16,15 @@ from mmunlearn.vlm.attacks.multimodal import Multimodal
 from mmunlearn.vlm.attacks.probability_delta import ProbabilityDelta
 from mmunlearn.vlm.attacks.question_rephrase import QuestionRephrase
 from mmunlearn.vlm.attacks.second_difference import SecondDifference
-from mmunlearn.vlm.logit_lens import read, states
+from mmunlearn.vlm.logit_lens import blocks, decoder, read, states
+from mmunlearn.vlm.response_rows import complete
+from mmunlearn.vlm.telling import telling_word
 from mmunlearn.vlm.toy import toy_handle, toy_splits
 from mmunlearn.vlm.unlok.wording import PREFIXES, fact_prompt, other_prompt
 
 from mmunlearn.attacks.base import Metered
 from mmunlearn.errors import UserError
+from mmunlearn.handle import Decoding
 from mmunlearn.testing.method_checks import toy
 
 
@@ -45,7 +51,7 @@ def test_the_set_holds_the_answer_exactly_when_its_rank_is_below_k(handle, goals
     p = read(handle, states(handle, goals)).exp()
     rows = p if order == 0 else p[:, 1:] - p[:, :-1]
     rows = rows if order < 2 else rows[:, 1:] - rows[:, :-1]
-    for readings, own, goal in zip(_read(cls({"k": k}), handle, goals), rows, goals, strict=True):
+    for readings, own, goal in zip(_read(cls({"k": k, "place": "first"}), handle, goals), rows, goals, strict=True):
         token = first_token(handle, goal)
         assert hits(own, token, k, bottom=bottom) == any(r.hit for r in readings)
         ends = 2 if bottom else 1
@@ -53,7 +59,7 @@ def test_the_set_holds_the_answer_exactly_when_its_rank_is_below_k(handle, goals
 
 
 def test_the_best_of_every_row_come_first(handle, goals):
-    (readings, *_) = _read(HeadProjectionReadout({"k": 2}), handle, goals)
+    (readings, *_) = _read(HeadProjectionReadout({"k": 2, "place": "first"}), handle, goals)
     p = read(handle, states(handle, goals[:1]))[0]
     best = {handle.tokenizer.decode([int(row.argmax())]) for row in p}
     assert best == {r.text for r in readings[: len(best)]}
@@ -75,6 +81,53 @@ def test_a_model_that_knows_the_answers_shows_them_and_an_ignorant_one_does_not(
         for model in (known, toy_handle(seed=3))
     ]
     assert rate[0] == 1.0 and rate[1] <= 0.25
+
+
+def test_of_a_sentence_the_whole_telling_word_must_be_found():
+    """Against a literal loop: words before it forced, its first token in the set, each further one the likeliest."""
+    task = toy("vlm")
+    model, taught = task.original, task.splits["forget"].examples
+    # The telling word: the whole of what was taught; the same with an untaught word; without its first word.
+    told = {goal.id: goal.target for goal in taught}
+    goals = [replace(goal, tags={"keywords": told[goal.id]}) for goal in taught]
+    goals += [replace(g, id=g.id + "+", target=f"{g.target} zebra", tags={"keywords": f"{g.target} zebra"}) for g in taught]
+    goals += [replace(g, id=g.id + "-", tags={"keywords": g.target.partition(" ")[2]}) for g in taught]
+    found = _read(HeadProjectionReadout({"k": 1, "place": "telling"}), model, goals)
+    outcomes = {"": [], "+": [], "-": []}
+    for goal, readings in zip(goals, found, strict=True):
+        word = telling_word(model, goal)
+        assert model.tokenizer.decode(list(word.ids[word.place :])).strip() == goal.tags["keywords"]
+        rows = read(model, states(model, [goal], prompts=[word.ids[: word.place]]))[0]
+        inside = bool((rows.argmax(dim=-1) == word.ids[word.place]).any())
+        likeliest = [
+            int(read(model, states(model, [goal], prompts=[word.ids[:place]]))[0, -1].argmax()) == word.ids[place]
+            for place in range(word.place + 1, len(word.ids))
+        ]
+        hit = any(r.hit for r in readings)
+        assert hit == (inside and all(likeliest))
+        outcomes[goal.id[-1] if goal.id[-1] in "+-" else ""].append(hit)
+    assert all(outcomes[""]) and all(outcomes["-"]) and not any(outcomes["+"])
+
+
+def test_early_exits_answer_as_a_model_that_ends_there(handle, goals):
+    """Against a copy of the model whose later blocks are cut off for good."""
+    attack = EarlyExit({"candidates": 9, "max_new_tokens": 5})
+    meter = Metered(handle, attack.access)
+    found = attack.answers(meter, goals, 0)
+    count = len(blocks(handle))
+    assert count >= 2 and all([f"state {n}" for n in range(1, count)] == [a.origin for a in own] for own in found)
+    twin = deepcopy(handle.module)
+    short = copy(handle)
+    short.module = twin
+    decoder(short).layers = decoder(short).layers[:1]
+    texts = complete(short, goals, Decoding(max_new_tokens=5), 0, around=lambda *_: nullcontext())
+    assert texts == [own[0].fields["text"] for own in found]
+    assert len(blocks(handle)) == count and meter.by_goal[goals[0].id].queries == count - 1
+
+
+def test_no_exit_behind_the_last_block(handle, goals):
+    with pytest.raises(UserError, match="layers"):
+        EarlyExit({"layers": [len(blocks(handle))]}).answers(Metered(handle, EarlyExit.access), goals, 0)
 
 
 def test_too_few_layers_for_a_difference_are_refused(handle, goals):
