@@ -12,7 +12,7 @@ from mmunlearn.data import ImageRef
 from mmunlearn.errors import UserError, near_miss
 from mmunlearn.tables import IMAGE_SUFFIXES, Record
 
-from .names import ALL_THEMES, IMAGES, Names, spelled
+from .names import ALL_THEMES, IMAGES, Names, names_of, spelled
 from .prompts import parse_caption
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,8 @@ def read_canvas(root: Path, names: Names, *, strict: bool, what: str) -> Canvas:
 def _folders(root: Path, names: Names, strict: bool) -> Iterator[Picture]:
     present = [child.name for child in sorted(root.iterdir()) if child.is_dir()]
     missing = [theme for theme in names.themes if theme not in present]
-    strange = [name for name in present if name not in ALL_THEMES and name not in names.themes]
+    known = {*ALL_THEMES, *names.themes, *names_of(root).themes}  # `names` may be cut to a few of the folder's own
+    strange = [name for name in present if name not in known]
     if missing and (strict or len(missing) == len(names.themes)):
         hint = near_miss(missing[0], strange) if strange else "Unpack the data again"
         hint = hint if hint.startswith("Did you") else f"Unpack the data again, or set {ALLOW}."

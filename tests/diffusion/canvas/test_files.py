@@ -6,11 +6,12 @@ import shutil
 import pyarrow
 import pytest
 from mmunlearn.diffusion.canvas.files import read_canvas
-from mmunlearn.diffusion.canvas.names import OBJECTS, THEMES, Names
+from mmunlearn.diffusion.canvas.names import OBJECTS, THEMES, Names, names_of
 from PIL import Image
 from pyarrow import parquet
 
 from mmunlearn.errors import UserError
+from mmunlearn.testing.picture_world import write_world
 
 WHAT = "the pictures"
 
@@ -90,6 +91,17 @@ def test_further_styles_and_strange_folders_are_passed_over(folder, names, caplo
     with caplog.at_level(logging.WARNING):
         assert 120 == len(read(folder, names).pictures)
     assert "thumbnails" in caplog.text and "Techno" not in caplog.text
+
+
+def test_styles_that_names_were_cut_of_are_passed_over_silently(tmp_path, caplog):
+    write_world(tmp_path, numbers=2)
+    caplog.set_level(logging.WARNING)
+    few = names_of(tmp_path).cut(["Dots"], ["Disc"])
+    assert {"Dots"} <= {p.style for p in read(tmp_path, few, strict=False).pictures} <= set(few.themes)
+    assert not caplog.records
+    (tmp_path / "Dotz").mkdir()
+    read(tmp_path, few, strict=False)
+    assert "Dotz is no style of the benchmark" in caplog.text
 
 
 def test_what_is_missing_may_be_allowed(folder, names, caplog):
