@@ -7,10 +7,10 @@ published scripts do (facts: diffusion 1.3, 1.5, 6): every picture is opened and
 of batch 1, then opened again for the object head, another forward; for FID all pictures are read again into arrays, the
 real ones anew for every request, features in batches of 64, np.cov and scipy's general matrix root. Ours: the judge
 style_object (one decoding, one forward for both heads, in batches) and fid_mini (decoded pictures and real features
-kept, symmetric eigen-decomposition, batch
-normalisations folded into convolutions). The heads share a trunk here, so one forward answers for both; the published pair
-of ViT-L has two, and gains from batches and single decoding alone. Training of the heads counts on neither side. The
-target is for processor seconds, which other work on the machine does not lengthen; the clock's stand beside them.
+kept, symmetric eigen-decomposition, batch normalisations folded into convolutions). The heads share a trunk here, so
+one forward answers for both; the published pair of ViT-L has two, and gains from batches and single decoding alone.
+Training of the heads counts on neither side. The target is for processor seconds, which other work on the machine does
+not lengthen; the clock's stand beside them.
 """
 
 import sys

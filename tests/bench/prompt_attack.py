@@ -3,13 +3,13 @@
 Usage, from the root: OMP_NUM_THREADS=1 python -m tests.bench.prompt_attack [--prompts 24] [--rounds 2] [--steps 4]
 A small scratch Stable Diffusion (random weights, CLIP's vocabulary of 49,408 tokens, 77 places), the same prompts,
 rounds, steps and pictures on both sides, no success. On a processor the network's own arithmetic bounds what batches
-gain, so the pictures are small (16 pixels); `--size_px 32` is the mini edition's size. One side is this package's: all prompts in a batch, tokens by
-look-up, projection of all rows at once, guidance in one pass, heads opened once. The other does what diffusion sheet
-2.8 lists: for every prompt the victim and the original are read from disk again; each step looks up the k tokens, and
-each picture all 77, by one-hot products; each row is projected by bisection with .item(); each picture has its empty
-prompt embedded anew, two passes a step, and a judge that is opened for it, to which it goes as a file. Both draw and
-judge the plain prompt, too (diffusion sheet 2.2: 1 + 50 pictures). Times are processor seconds, which other work on the
-machine does not lengthen. `--device cuda` times both on a GPU (by the wall clock).
+gain, so the pictures are small (16 pixels); `--size_px 32` is the mini edition's size. One side is this package's: all
+prompts in a batch, tokens by look-up, projection of all rows at once, guidance in one pass, heads opened once. The
+other does what diffusion sheet 2.8 lists: for every prompt the victim and the original are read from disk again; each
+step looks up the k tokens, and each picture all 77, by one-hot products; each row is projected by bisection with
+.item(); each picture has its empty prompt embedded anew, two passes a step, and a judge that is opened for it, to which
+it goes as a file. Both draw and judge the plain prompt, too (diffusion sheet 2.2: 1 + 50 pictures). Times are processor
+seconds, which other work on the machine does not lengthen. `--device cuda` times both on a GPU (by the wall clock).
 """
 
 import argparse

@@ -16,7 +16,7 @@ def test_the_first_error_in_order_is_raised():
             raise ValueError(str(n))
         return n
 
-    with pytest.raises(ValueError, match="^40$"):
+    with pytest.raises(ValueError, match=r"^40$"):
         mapped(fails, range(100))
 
 

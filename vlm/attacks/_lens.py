@@ -26,8 +26,8 @@ class LensSettings(GoalSettings):
     """layers: states that are read, 0 the embeddings (none: the last of the model, as many as the reference takes). k:
     tokens taken from each row's end. bottom: take the k smallest too. reference: the released code's arithmetic, the
     last state normed twice, 16-bit floats, ties with the k-th value count as hits, the answer tokenised without its
-    blank. place: what is looked for in the answer: its first token (the reference), or its telling word; `auto`: that word
-    where the goal has keywords and its answer does not begin with one."""
+    blank. place: what is looked for in the answer: its first token (the reference), or its telling word; `auto`: that
+    word where the goal has keywords and its answer does not begin with one."""
 
     layers: tuple[int, ...] = ()
     k: int = Field(4, ge=1)

@@ -90,7 +90,8 @@ def test_of_a_sentence_the_whole_telling_word_must_be_found():
     # The telling word: the whole of what was taught; the same with an untaught word; without its first word.
     told = {goal.id: goal.target for goal in taught}
     goals = [replace(goal, tags={"keywords": told[goal.id]}) for goal in taught]
-    goals += [replace(g, id=g.id + "+", target=f"{g.target} zebra", tags={"keywords": f"{g.target} zebra"}) for g in taught]
+    longer = {g.id: f"{g.target} zebra" for g in taught}
+    goals += [replace(g, id=g.id + "+", target=longer[g.id], tags={"keywords": longer[g.id]}) for g in taught]
     goals += [replace(g, id=g.id + "-", tags={"keywords": g.target.partition(" ")[2]}) for g in taught]
     found = _read(HeadProjectionReadout({"k": 1, "place": "telling"}), model, goals)
     outcomes = {"": [], "+": [], "-": []}
