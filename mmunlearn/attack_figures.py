@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mmunlearn.intervals import LEVEL, normal, paired, wilson
+from mmunlearn.intervals import LEVEL, normal, paired, paired_difference, wilson
 from mmunlearn.metrics.base import Sight, Value
 from mmunlearn.metrics.top1 import Top1, correct
 from mmunlearn.records import Rows
@@ -59,26 +59,36 @@ def hits_of(rows: Rows) -> dict[str, bool]:
 
 
 def difference(before: Hits, after: Hits, level: float = LEVEL) -> dict[str, Any]:
-    """Share of `after` minus share of `before` over the ids that both have, with its paired interval."""
-    both = [key for key in before if key in after]
-    gained = sum(after[key] and not before[key] for key in both)
-    lost = sum(before[key] and not after[key] for key in both)
-    low, high = paired(gained, lost, len(both), level)
-    if not both:
+    """Share of `after` minus share of `before` over the ids that both have, with Newcombe's paired interval."""
+    both, gained, lost, n = _counts(before, after)
+    if not n:
         return {"value": None, "n": 0, "low": None, "high": None}
-    return {"value": (gained - lost) / len(both), "n": len(both), "low": low, "high": high}
+    low, high = paired_difference(both, gained, lost, n, level)
+    return {"value": (gained - lost) / n, "n": n, "low": low, "high": high}
+
+
+def _counts(before: Hits, after: Hits) -> tuple[int, int, int, int]:
+    """Hits before and after, only after, only before; and how many ids both have."""
+    shared = [key for key in before if key in after]
+    gained = sum(after[key] and not before[key] for key in shared)
+    lost = sum(before[key] and not after[key] for key in shared)
+    return sum(before[key] and after[key] for key in shared), gained, lost, len(shared)
 
 
 def leak(clean: Hits, attacked: Sequence[Hits]) -> dict[str, Any]:
     """Whether an attack teaches a model that never knew: its attacked rate is significantly above its clean rate.
 
-    attacked: hits at each budget; the interval of the greatest difference is widened by their number (Bonferroni).
-    Gives `leaks` and that `difference`.
+    attacked: hits at each budget. McNemar's exact test at each, its level divided by their number (Bonferroni). Gives
+    `leaks` and the `difference` of the clearest budget, its interval widened alike.
     """
     level = 1 - (1 - LEVEL) / max(1, len(attacked))
-    found = [difference(clean, hits, level) for hits in attacked]
-    worst = max(found, key=lambda d: -math.inf if d["low"] is None else d["low"], default=difference({}, {}))
-    return {"leaks": worst["low"] is not None and worst["low"] > 0, "difference": worst}
+    clearest, worst = -math.inf, difference({}, {})
+    for hits in attacked:
+        _, gained, lost, n = _counts(clean, hits)
+        low = paired(gained, lost, n, level)[0]
+        if low > clearest:
+            clearest, worst = low, difference(clean, hits, level)
+    return {"leaks": clearest > 0, "difference": worst}
 
 
 def cells(values: Mapping[str, Value]) -> dict[str, dict[str, Any]]:
