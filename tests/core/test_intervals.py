@@ -46,7 +46,7 @@ def test_bootstrap_of_nothing_is_nan():
     assert np.isnan(intervals.bootstrap(np.empty(0), lambda v: v.mean(-1), 0)).all()
 
 
-@pytest.mark.parametrize(("both", "gained", "lost", "n"), [(20, 12, 2, 50), (0, 5, 0, 24), (7, 0, 9, 16), (3, 4, 4, 30)])
+@pytest.mark.parametrize(("both", "gained", "lost", "n"), [(20, 12, 2, 50), (0, 5, 0, 24), (7, 0, 9, 16)])
 def test_the_paired_difference_is_newcombes(both, gained, lost, n):
     """Against his formula written out: δ and ε from Wilson's ends of both shares, φ with its correction."""
     z = 1.959963984540054
