@@ -66,7 +66,8 @@ def run_name(row: str, seed: int, request: str | None = None) -> str:
 
 
 def chosen_rows(card: Card, table: str, rows: Sequence[str]) -> tuple[str, ...]:
-    """The rows to run, in the table's order; rows of the card that the table does not list are added at the end."""
+    """The rows to run, in the table's order; rows of the card that the table does not list are added at the end. A
+    victim of the table's attacks brings its attacks along, unless some of them are named."""
     for row in rows:
         if row not in card.rows:
             raise UserError(f"--rows: {card.name} has no row {row!r}. {near_miss(row, card.rows)}")
@@ -74,6 +75,8 @@ def chosen_rows(card: Card, table: str, rows: Sequence[str]) -> tuple[str, ...]:
     if not rows:
         return listed
     wanted = {*ALWAYS, *rows, *(card.rows[row].victim for row in rows)}
+    told = {card.rows[row].victim for row in rows}
+    wanted |= {row for row in listed if card.rows[row].victim in set(rows) - told}
     return (*(row for row in listed if row in wanted), *(row for row in rows if row not in listed))
 
 

@@ -23,7 +23,7 @@ from mmunlearn.launchers.debug import Debug
 from mmunlearn.modalities import load_handle
 from mmunlearn.records import read_rows
 from mmunlearn.report.table import row_of
-from mmunlearn.reproduce import Plan, Point, jobs, points, report_again, reproduce, run_settings
+from mmunlearn.reproduce import Plan, Point, chosen_rows, jobs, points, report_again, reproduce, run_settings
 from mmunlearn.run import Run
 from mmunlearn.settings import Settings
 
@@ -412,3 +412,11 @@ def test_the_report_verb_reads_the_runs_of_requests(asked, tmp_path, capsys):
     html = tmp_path / "page.html"
     assert 0 == main(["report", str(asked.plan.out), "--format", "html", "--no-pictures", "--out", str(html)])
     assert "Request by request" in html.read_text()
+
+
+def test_a_victim_brings_its_attacks_unless_some_are_named():
+    card = read_card("unlearndiffatk")
+    own = [f"esd+{attack}" for attack in card.tables["main"].attacks]
+    assert own and set(chosen_rows(card, "main", ["esd"])) == {"original", "retrain", "esd", *own}
+    assert {"original", "retrain", "esd", "esd+p4d"} == set(chosen_rows(card, "main", ["esd", "esd+p4d"]))
+    assert {"original", "retrain", "esd", "esd+p4d"} == set(chosen_rows(card, "main", ["esd+p4d"]))
