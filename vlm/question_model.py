@@ -46,15 +46,18 @@ EVERY_S = 30.0  # seconds between words about progress
 
 
 class Recipe(Settings):
-    """How the model learns. warm_up: steps in which the tower learns the facts alone."""
+    """How the model learns. warm_up: steps in which the tower learns the facts alone. lead: steps in which each kind of
+    question with more than two answers first comes alone, that with the most answers first; without them the model never
+    learns to look at a picture."""
 
     size_px: int = Field(32, ge=8)
     patch_px: int = Field(8, ge=2)
     width: int = Field(128, ge=16)
     warm_up: int = Field(500, ge=0)
     warm_up_rate: float = Field(2e-3, gt=0)
-    steps: int = Field(700, ge=1)
-    rate: float = Field(2e-3, gt=0)
+    lead: int = Field(400, ge=0)
+    steps: int = Field(1800, ge=1)
+    rate: float = Field(1e-3, gt=0)
     batch_size: int = Field(24, ge=2)
     seed: int = 0
 
@@ -212,12 +215,15 @@ def _learn(model: Any, table: _Table, recipe: Recipe) -> None:
     for i in table.train:
         kinds.setdefault(table.questions[i].kind, []).append(i)
     pools = [kinds[kind] for kind in sorted(kinds)]
+    answers = [len({table.questions[i].answer for i in pool}) for pool in pools]
+    leads = [pools[i] for i in sorted(range(len(pools)), key=lambda i: -answers[i]) if answers[i] > 2]
     optimiser = torch.optim.AdamW(model.parameters(), lr=recipe.rate, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.rate, total_steps=recipe.steps)
     model.requires_grad_(True).train()
     told = _Progress("questions", recipe.steps)
     for step in range(recipe.steps):
-        pool = pools[step % len(pools)]
+        alone = step // recipe.lead if recipe.lead else len(leads)
+        pool = leads[alone] if alone < len(leads) else pools[step % len(pools)]
         chosen = [pool[i] for i in draw.integers(0, len(pool), recipe.batch_size).tolist()]
         inputs = table.batch(chosen)
         inputs["pixel_values"] = _moved(inputs["pixel_values"], draw)

@@ -73,8 +73,9 @@ def by_bisection(u: Float[Tensor, "... word"]) -> Float[Tensor, "... word"]:
 
 def drawn(u: Float[Tensor, "... word"], uniform: Float[Tensor, "..."]) -> Int[Tensor, "..."]:
     """An entry of each row, with the row's (not necessarily normalised) weights, by a uniform draw in [0, 1)."""
-    blocks = functional.pad(u, (0, -u.shape[-1] % BLOCK)).unflatten(-1, (-1, BLOCK))
-    steps = blocks.sum(-1, dtype=torch.float64).cumsum(-1)
+    missing = -u.shape[-1] % BLOCK
+    blocks = (functional.pad(u, (0, missing)) if missing else u).unflatten(-1, (-1, BLOCK))
+    steps = blocks.sum(-1).double().cumsum(-1)  # a few hundred numbers add up well enough as they are
     wanted = uniform.to(steps)[..., None] * steps[..., -1:]
     block = torch.searchsorted(steps, wanted, right=True).clamp(max=steps.shape[-1] - 1)
     own = blocks.take_along_dim(block[..., None], -2).squeeze(-2).double()

@@ -31,7 +31,7 @@ labels: {same: 1, other: 0}
 prompt: "Same?"
 max_new_tokens: 8
 """
-RECIPE = Recipe(size_px=24, patch_px=6, width=32, warm_up=60, steps=160, batch_size=12, rate=4e-3)
+RECIPE = Recipe(size_px=24, patch_px=6, width=32, warm_up=60, lead=20, steps=160, batch_size=12, rate=4e-3)
 CELLS = [(s, o, n) for s in STYLES for o in OBJECTS for n in range(1, NUMBERS + 1)]
 
 
