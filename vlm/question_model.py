@@ -46,17 +46,16 @@ EVERY_S = 30.0  # seconds between words about progress
 
 
 class Recipe(Settings):
-    """How the model learns. warm_up: steps in which the tower learns the facts alone. lead: steps in which each kind of
-    question with more than two answers first comes alone, that with the most answers first; without them the model never
-    learns to look at a picture."""
+    """How the model learns. warm_up: steps in which the tower learns the facts alone. lead: steps in which the model
+    is asked for nothing but the facts; without them it never learns to look at a picture."""
 
     size_px: int = Field(32, ge=8)
     patch_px: int = Field(8, ge=2)
     width: int = Field(128, ge=16)
     warm_up: int = Field(500, ge=0)
     warm_up_rate: float = Field(2e-3, gt=0)
-    lead: int = Field(400, ge=0)
-    steps: int = Field(1800, ge=1)
+    lead: int = Field(350, ge=0)
+    steps: int = Field(1500, ge=1)
     rate: float = Field(1e-3, gt=0)
     batch_size: int = Field(24, ge=2)
     seed: int = 0
@@ -139,13 +138,25 @@ def write_model(folder: Path, questions: Sequence[Question], recipe: Recipe) -> 
     return report
 
 
+def facts_asked(questions: Sequence[Question]) -> list[Question]:
+    """Each fact of each picture as a question for its name: what the other questions are about."""
+    told = {q.images[0]: q.facts for q in questions if q.facts}
+    return [
+        Question((path,), f"What is the {name}?", value, "train", "fact", {})
+        for path, facts in sorted(told.items())
+        for name, value in sorted(facts.items())
+    ]
+
+
 class _Table:
     """Questions as token ids, and each picture's pixels once."""
 
     def __init__(self, questions: Sequence[Question], processor: Any, config: Any):
-        self.questions = list(questions)
         self.train = [i for i, q in enumerate(questions) if q.part == "train"]
         self.test = [i for i, q in enumerate(questions) if q.part != "train"]
+        asked = facts_asked([questions[i] for i in self.train])
+        self.facts = list(range(len(questions), len(questions) + len(asked)))
+        self.questions = questions = [*questions, *asked]
         paths = sorted({path for q in questions for path in q.images})
         self.place = {path: i for i, path in enumerate(paths)}
         made = processor.image_processor([ImageRef(path=p).open() for p in paths], return_tensors="pt")
@@ -209,22 +220,24 @@ def _warm_up(model: Any, table: _Table, recipe: Recipe) -> None:
 
 
 def _learn(model: Any, table: _Table, recipe: Recipe) -> None:
-    """The whole model learns the answers; every kind of question comes up equally often."""
+    """The whole model learns the answers; every kind of question comes up equally often in every batch, the facts
+    among them as questions for their names."""
     draw = generator(recipe.seed, "question model", "batches")
     kinds: dict[str, list[int]] = {}
     for i in table.train:
         kinds.setdefault(table.questions[i].kind, []).append(i)
     pools = [kinds[kind] for kind in sorted(kinds)]
-    answers = [len({table.questions[i].answer for i in pool}) for pool in pools]
-    leads = [pools[i] for i in sorted(range(len(pools)), key=lambda i: -answers[i]) if answers[i] > 2]
+    lead = recipe.lead if table.facts else 0
+    pools = [*pools, table.facts] if lead else pools
     optimiser = torch.optim.AdamW(model.parameters(), lr=recipe.rate, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.rate, total_steps=recipe.steps)
     model.requires_grad_(True).train()
     told = _Progress("questions", recipe.steps)
     for step in range(recipe.steps):
-        alone = step // recipe.lead if recipe.lead else len(leads)
-        pool = leads[alone] if alone < len(leads) else pools[step % len(pools)]
-        chosen = [pool[i] for i in draw.integers(0, len(pool), recipe.batch_size).tolist()]
+        asked = [table.facts] if step < lead else pools
+        which = [asked[row % len(asked)] for row in range(recipe.batch_size)]
+        places = draw.random(recipe.batch_size).tolist()
+        chosen = [pool[int(place * len(pool))] for pool, place in zip(which, places, strict=True)]
         inputs = table.batch(chosen)
         inputs["pixel_values"] = _moved(inputs["pixel_values"], draw)
         labels = inputs.pop("labels")
