@@ -1,6 +1,6 @@
 """Prompts attacked per hour with UnlearnDiffAtk against a loop that works as its scripts do.
 
-Usage, from the root: OMP_NUM_THREADS=1 python -m tests.bench.prompt_attack [--prompts 24] [--rounds 2] [--steps 4]
+Usage, from the root: OMP_NUM_THREADS=1 python -m tests.bench.prompt_attack [--prompts 50] [--rounds 2] [--steps 4]
 A small scratch Stable Diffusion (random weights, CLIP's vocabulary of 49,408 tokens, 77 places), the same prompts,
 rounds, steps and pictures on both sides, no success. On a processor the network's own arithmetic bounds what batches
 gain, so the pictures are small (16 pixels); `--size_px 32` is the mini edition's size. One side is this package's: all
@@ -129,7 +129,7 @@ def picture(handle: DiffusionHandle, heads: Path, goal, ids: list[int], file: Pa
 def main() -> None:
     """Both sides, and the ratio."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--prompts", type=int, default=24)
+    parser.add_argument("--prompts", type=int, default=50)  # as a published prompt file has
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--share", type=int, default=2, help="prompts that the loop is timed on")
