@@ -65,7 +65,7 @@ def states(
     *,
     batch_size: int = 64,
     extra: Edits | None = None,
-    prompts: Sequence[Sequence[int]] | None = None,
+    prompts: Sequence[tuple[int, ...]] | None = None,
 ) -> Float[Tensor, "record state width"]:
     """States 0…L of every example's last prompt position, the last one after the final norm; all layers in one forward
     pass a batch. Edits that the handle carries are in place, and `extra` on top of them. prompts: the caller's token
