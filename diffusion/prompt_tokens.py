@@ -119,7 +119,7 @@ def encoded(handle: "DiffusionHandle", prompts: Sequence[Coded]) -> Condition:
             words = table_of(handle, encoder)[tokens.ids[encoder].to(handle.device)].clone()
             for row, coded in enumerate(prompts):
                 for place, vector in zip(coded.at, coded.vectors[number] if coded.at else (), strict=True):
-                    words[row, 1 + place] = torch.from_numpy(vector).to(words)
+                    words[row, 1 + place] = torch.tensor(vector).to(words)
             given[encoder] = words
         return handle.encode_tokens(tokens, given)
 
