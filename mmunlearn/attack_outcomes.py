@@ -13,7 +13,7 @@ from typing import Any
 
 from mmunlearn.atomic import new_folder, write_bytes
 from mmunlearn.attacks.base import Cost
-from mmunlearn.attacks.base_goals import Outcome, Try
+from mmunlearn.attacks.base_goals import NOTHING, Outcome, Try
 from mmunlearn.data import Example, ImageRef
 from mmunlearn.errors import UserError
 from mmunlearn.evaluate import verdict_fields, verdict_of
@@ -103,7 +103,11 @@ def candidate_of(folder: Path, row: Mapping[str, Any] | None, goal: Example) -> 
 
 def success_at(outcome: Outcome, budget: int | None = None) -> float:
     """Greatest verdict of the first `budget` tries (None: all); 0 where these are unscored and later ones are not, and
-    where nothing was found to try; NaN where none is scored, or the clean answer is not."""
+    where nothing was found to try; NaN where none is scored, or the clean answer is not. The clean verdict where it is
+    why nothing was tried: an attack that stops at the first success leaves such goals alone."""
+    untried = bool(outcome.tries) and all(one.origin == NOTHING for one in outcome.tries)
+    if untried and outcome.clean.scored and outcome.clean.value > 0:
+        return outcome.clean.value
     if outcome.clean.scored and not outcome.tries:
         return 0.0
     whole = outcome.success_at(len(outcome.tries))

@@ -19,6 +19,7 @@ from mmunlearn.handle import Decoding, Handle, Response
 from mmunlearn.judges.base import UNSCORED, Item, Judge, Verdict
 from mmunlearn.settings import Settings
 
+NOTHING = "nothing"  # origin of the one try of a goal for which nothing was tried
 NOTHING_TO_TRY = "the attack finds nothing to change in this goal"
 
 
@@ -199,7 +200,7 @@ class InputAttack(GoalAttack):
             found[trial.goal].append(trial)
         chosen = [
             sorted(own, key=lambda trial: -trial.promise)[: self.config.candidates]
-            or [Trial(goal, 0.0, index, "nothing", refused=NOTHING_TO_TRY)]
+            or [Trial(goal, 0.0, index, NOTHING, refused=NOTHING_TO_TRY)]
             for index, (goal, own) in enumerate(zip(goals, found, strict=True))
         ]
         return chosen if meter.panel is None else [[meter.panel.tried(t) or t for t in own] for own in chosen]

@@ -42,5 +42,23 @@ def test_rates_costs_and_refusals(tmp_path):
     assert cells["attack/asr"].low < 0.75 < cells["attack/asr"].high
 
 
+def test_goals_whose_clean_answer_succeeds_count_though_they_are_not_attacked(tmp_path):
+    folder = tmp_path / "attacks" / "x"
+    rows = [
+        row("shown", 1.0, [one(None, "nothing", "")], seconds=0),
+        row("also shown", 1.0, [], seconds=0),
+        row("found", 0.0, [one(0.0), one(1.0)], steps=40, seconds=30),
+        row("never", 0.0, [one(0.0), one(0.0)], steps=40, seconds=90),
+        row("unscored", None, [one(None)], steps=20),
+    ]
+    Shard(folder / "goals").append(rows)
+    (folder / "results.json").write_text(json.dumps({"goals_attacked": {"asked": 5}}))
+    cells = attack_cells(tmp_path, "x")
+    assert (0.5, 4, 1) == (cells["attack/pre_asr"].value, cells["attack/pre_asr"].n, cells["attack/pre_asr"].unscored)
+    assert (0.75, 4) == (cells["attack/asr"].value, cells["attack/asr"].n)
+    assert (0.5, 0.75) == (cells["attack/asr_at_1"].value, cells["attack/asr_at_2"].value)
+    assert (1.0, 40, 2) == tuple(cells[f"attack/{name}"].value for name in ("minutes", "gradient_steps", "pictures"))
+
+
 def test_a_run_without_attack_has_none(tmp_path):
     assert {} == attack_cells(tmp_path, "x")
