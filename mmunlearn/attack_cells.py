@@ -20,8 +20,8 @@ MINUTE_S = 60.0
 def attack_cells(run: Path, title: str) -> dict[str, Value]:
     """Cells of the attack `title` on the run: attack/pre_asr, attack/asr (of the clean answers and all tries, over all
     goals that are scored; one whose clean answer succeeds is not attacked and counts in both), attack/asr_at_<b>,
-    attack/minutes, attack/gradient_steps and attack/pictures a goal that was attacked, attack/round_trip (share of found
-    prompts whose text has their token ids again), attack/refused (share of goals)."""
+    attack/minutes, attack/gradient_steps and attack/pictures a goal that was attacked, attack/round_trip (share of
+    found prompts whose text has their token ids again), attack/refused (share of goals)."""
     folder = run / "attacks" / title
     file = folder / "results.json"
     if not file.is_file():
