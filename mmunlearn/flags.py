@@ -31,8 +31,7 @@ def flags_of(run: Run, facts: Mapping[str, Any], compare: Comparison, method: st
         original = rows_of(compare.original, "forget") if compare.original else None
         now = rows_of(run.path, "forget")
         still = original is not None and (_raised(NOOP, now, original) or _same_texts(now, original))
-        unmoved = facts.get("weights_unchanged") and method != "as_given"  # it takes what others unlearned
-        if unmoved or still or _same_pictures(run.path, compare.original):
+        if facts.get("weights_unchanged") or still or _same_pictures(run.path, compare.original):
             flags.append("noop")
     test = rows_of(run.path, "test")
     if _raised(COLLAPSE, test) or _collapsed_texts(test):

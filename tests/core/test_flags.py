@@ -37,8 +37,6 @@ def test_flags_of_a_run(tmp_path):
     assert ["collapse"] == flags_of(other, {"weights_unchanged": False}, compare, "npo")
     assert ["noop", "collapse"] == flags_of(other, {"weights_unchanged": True}, compare, "npo")
     assert [] == flags_of(same, {"weights_unchanged": True}, compare, "retrain")
-    assert ["collapse"] == flags_of(other, {"weights_unchanged": True}, compare, "as_given")  # unlearned by others
-    assert ["noop"] == flags_of(same, {"weights_unchanged": True}, compare, "as_given")
     assert [] == flags_of(same, {"weights_unchanged": False}, Comparison(), "npo")
 
 
