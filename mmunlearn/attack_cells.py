@@ -30,8 +30,8 @@ def attack_cells(run: Path, title: str) -> dict[str, Value]:
     asked = json.loads(file.read_text(encoding="utf-8"))["goals_attacked"]["asked"]
     assert len(rows) == asked, f"{folder}: {len(rows)} of {asked} goals are stored"
     refused = [row for row in rows if any(one["origin"] == "refused" for one in row["tries"])]
-    tried = [row for row in rows if verdict_of(row["clean"]).scored and _values(row)]
-    scored = [row for row in rows if row in tried or _clean(row)]
+    scored = [row for row in rows if _clean(row) or (verdict_of(row["clean"]).scored and _values(row))]
+    tried = [row for row in scored if _values(row)]
     out = len(rows) - len(scored)
     clean = [_clean(row) for row in scored]
     most = max((len(row["tries"]) for row in tried), default=0)

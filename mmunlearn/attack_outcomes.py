@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mmunlearn.atomic import new_folder, write_bytes
+from mmunlearn.attack_figures import HIT
 from mmunlearn.attacks.base import Cost
 from mmunlearn.attacks.base_goals import NOTHING, Outcome, Try
 from mmunlearn.data import Example, ImageRef
@@ -106,7 +107,7 @@ def success_at(outcome: Outcome, budget: int | None = None) -> float:
     where nothing was found to try; NaN where none is scored, or the clean answer is not. The clean verdict where it is
     why nothing was tried: an attack that stops at the first success leaves such goals alone."""
     untried = bool(outcome.tries) and all(one.origin == NOTHING for one in outcome.tries)
-    if untried and outcome.clean.scored and outcome.clean.value > 0:
+    if untried and outcome.clean.scored and outcome.clean.value >= HIT:
         return outcome.clean.value
     if outcome.clean.scored and not outcome.tries:
         return 0.0
