@@ -25,5 +25,5 @@ def test_the_greatest_verdict_of_so_many_tries():
 def test_a_goal_left_alone_because_its_clean_answer_succeeds_is_a_success():
     left = outcome(1.0, (NOTHING, None))
     assert [1.0, 1.0] == [success_at(left, budget) for budget in (1, None)]
-    assert all(math.isnan(success_at(outcome(clean, (NOTHING, None)))) for clean in (0.0, 0.2))  # nothing to change: not scored
+    assert all(math.isnan(success_at(outcome(clean, (NOTHING, None)))) for clean in (0.0, 0.2))
     assert math.isnan(success_at(outcome(1.0, ("refused", None))))
