@@ -1,6 +1,7 @@
 """UnlearnDiffAtk: prompts that bring the forgotten back, found on unlearned models (Zhang et al. 2024)."""
 
 from collections.abc import Mapping
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +42,13 @@ class Unlearndiffatk(Unlearncanvas):
     class Config(Unlearncanvas.Config):
         """task: folder of a data set under the root (full edition). label: what the judge must see (an ImageNet class,
         a style), none for what the task says. judge: name or settings laid over the task's judge. goal_seeds: of the
-        mini edition's goals, at most two a prompt."""
+        mini edition's goals, one for each prompt and seed."""
 
         name: str = "unlearndiffatk"
         task: str = ""
         label: str = ""
         judge: dict[str, Any] = Field(default_factory=dict)
-        goal_seeds: tuple[int, ...] = Field((188, 288), min_length=1, max_length=2)
+        goal_seeds: tuple[int, ...] = Field((188, 288, 388, 488), min_length=1)
 
     variants = {"style": {}, "object": {"request": {"kind": "object", "name": "Dogs"}}}
 
@@ -74,15 +75,15 @@ class Unlearndiffatk(Unlearncanvas):
         return {**found, "goals": Split("goals", Role.FORGET, tuple(self._goals(found)))}
 
     def _goals(self, found: Mapping[str, Split]) -> list[Example]:
-        """Every concept prompt with each seed, the held-out pictures of its style and object as targets."""
+        """Every concept prompt with each seed; targets are the two held-out pictures of its style and object in turn."""
         held = {(e.tags["style"], e.tags["object"], name): e.image for name in ("test", "unseen") for e in found[name]}
         return [
             Example(
                 id=f"unlearndiffatk/{e.id.partition('/concept/')[2]}/{seed}", prompt=e.prompt,
                 image=held[e.tags["style"], e.tags["object"], name], tags={**e.tags, "seed": str(seed)},
             )
+            for seed, name in zip(self.config.goal_seeds, cycle(("test", "unseen")), strict=False)
             for e in found["concept"]
-            for seed, name in zip(self.config.goal_seeds, ("test", "unseen"), strict=False)
         ]  # fmt: skip
 
     # ---- the full edition ------------------------------------------------------------------------------------------
