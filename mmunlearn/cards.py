@@ -134,6 +134,16 @@ class Resists(Settings):
     cells: tuple[str, ...]
 
 
+class Ahead(Settings):
+    """A comparison to state whichever way it falls: on which victims the row `attack` wins more goals than each of
+    `rivals`, attacks on the same goals. says: what is compared, the sentence's beginning."""
+
+    kind: Literal["ahead"]
+    says: str
+    attack: str
+    rivals: tuple[str, ...]
+
+
 class Disjoint(Settings):
     """A promise about two splits: no id, no picture (`by: content`) or no value of a tag is in both.
 
@@ -167,7 +177,7 @@ class Card(Settings):
     rows: dict[str, Row]
     presets: dict[str, str] = Field(default_factory=dict)  # name -> what it does
     attack: AttackFacts | None = None
-    findings: tuple[Annotated[Hidden | Collapsed | Resists, Field(discriminator="kind")], ...] = ()
+    findings: tuple[Annotated[Hidden | Collapsed | Resists | Ahead, Field(discriminator="kind")], ...] = ()
     notes: tuple[str, ...] = ()
 
     @model_validator(mode="before")

@@ -23,15 +23,19 @@ COLLAPSE = Collapse()
 DEGENERATE = Degenerate()
 
 
-def flags_of(run: Run, facts: Mapping[str, Any], compare: Comparison, method: str) -> list[str]:
+def flags_of(
+    run: Run, facts: Mapping[str, Any], compare: Comparison, method: str, *, attacked: bool = False
+) -> list[str]:
     """Flags "noop" (weights or outputs are as before) and "collapse" (nearly one answer for everything; texts that are
-    no answers)."""
+    no answers). attacked: the run attacks a model as another run has left it, so that its weights are those of its
+    start says nothing; its outputs tell whether that model is the original."""
     flags = []
     if method != "retrain":
         original = rows_of(compare.original, "forget") if compare.original else None
         now = rows_of(run.path, "forget")
         still = original is not None and (_raised(NOOP, now, original) or _same_texts(now, original))
-        if facts.get("weights_unchanged") or still or _same_pictures(run.path, compare.original):
+        unmoved = bool(facts.get("weights_unchanged")) and not attacked
+        if unmoved or still or _same_pictures(run.path, compare.original):
             flags.append("noop")
     test = rows_of(run.path, "test")
     if _raised(COLLAPSE, test) or _collapsed_texts(test):

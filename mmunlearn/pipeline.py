@@ -317,7 +317,7 @@ def _results(
     seen = {name: limited(split, settings.evaluate.limit) for name, split in data.items()}
     cells = reduce(run, run_plans(settings, benchmark), seen, settings.modality, compare, _gone(settings, card, table))
     if settings.attack:
-        from mmunlearn.attack_cells import attack_cells
+        from mmunlearn.attack_cells import attack_cells, goals_won
 
         cells = {**cells, **attack_cells(run.path, settings.attack["name"])}
     facts = run.stage_facts("method")
@@ -326,11 +326,13 @@ def _results(
         "table": table, "row": settings.row or settings.method["name"], "method": settings.method["name"],
         "seed": settings.seed, "limit": settings.evaluate.limit,
         "cells": {name: cell_json(value) for name, value in cells.items()},
-        "flags": flags_of(run, facts, compare, settings.method["name"]),
+        "flags": flags_of(run, facts, compare, settings.method["name"], attacked=bool(settings.attack)),
         "cost": {
             "seconds": facts.get("seconds"), "peak_bytes": facts.get("peak_bytes"), "stored_bytes": run.size_bytes(),
         },
     }  # fmt: skip
+    if settings.attack:
+        results["won"] = goals_won(run.path, settings.attack["name"])
     if settings.request:
         results |= {"request": settings.request, "earlier": list(settings.earlier)}
     if settings.evaluate.judge_backend:

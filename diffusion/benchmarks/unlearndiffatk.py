@@ -75,7 +75,7 @@ class Unlearndiffatk(Unlearncanvas):
         return {**found, "goals": Split("goals", Role.FORGET, tuple(self._goals(found)))}
 
     def _goals(self, found: Mapping[str, Split]) -> list[Example]:
-        """Every concept prompt with each seed; targets are the two held-out pictures of its style and object in turn."""
+        """Every concept prompt with each seed; two held-out pictures of its style and object are targets in turn."""
         held = {(e.tags["style"], e.tags["object"], name): e.image for name in ("test", "unseen") for e in found[name]}
         return [
             Example(

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from mmunlearn.cards import Card, Collapsed, Hidden, Resists
+from mmunlearn.attack_figures import difference
+from mmunlearn.cards import Ahead, Card, Collapsed, Hidden, Resists
 from mmunlearn.report.table import Table, anchor_of, is_anchor, row_of, value_of
 
 NEAR = 0.1  # how far above the retrained model an answer rate may lie and still count as gone
@@ -18,6 +19,9 @@ def findings(table: Table, card: Card | None) -> list[str]:
     for pattern in card.findings:
         if isinstance(pattern, Resists):
             sentences += _resists(pattern, table)
+            continue
+        if isinstance(pattern, Ahead):
+            sentences += _ahead(pattern, table)
             continue
         told = [
             found
@@ -63,6 +67,29 @@ def _resists(pattern: Resists, table: Table) -> list[str]:
         )
     parts = [f"{says}: {', '.join(rows) or 'none'}" for says, rows in groups.items() if rows or rows is lower]
     return [f"{pattern.says} (mean of {', '.join(pattern.cells)}): {'; '.join(parts)}."]
+
+
+def _ahead(pattern: Ahead, table: Table) -> list[str]:
+    """For each victim the differences from the rivals, in points with Newcombe's 95 % interval of pairs; victims on
+    which every interval lies above 0 are named apart."""
+    above, rest = [], []
+    for row in table["rows"]:
+        name, at, request = row["row"].partition("@")
+        victim, _, attack = name.rpartition("+")
+        others = [(rival, row_of(table, f"{victim}+{rival}{at}{request}")) for rival in pattern.rivals]
+        found = [(rival, difference(other["won"], row["won"])) for rival, other in others if other and "won" in other]
+        found = [(rival, gap) for rival, gap in found if gap["n"]]
+        if attack != pattern.attack or "won" not in row or not found:
+            continue
+        parts = [
+            f"{rival} {100 * gap['value']:+.0f} [{100 * gap['low']:.0f}, {100 * gap['high']:.0f}]"
+            for rival, gap in found
+        ]
+        clear = len(found) == len(pattern.rivals) and all(gap["low"] > 0 for _, gap in found)
+        (above if clear else rest).append(f"{victim}{at}{request} ({', '.join(parts)})")
+    told = [f"clearly above all: {'; '.join(above) or 'none'}"]
+    told += [f"not above all: {'; '.join(rest)}"] if rest else []
+    return [f"{pattern.says} (paired difference in points, 95 %): {'. '.join(told)}."] if above or rest else []
 
 
 def _ends(row: Mapping[str, Any], cell: str) -> tuple[float, float, float] | None:

@@ -131,6 +131,10 @@ def _row(name: str, group: _Group, plan: CardTable | None, edition: str) -> dict
         "cells": cells,
         "cost": {field: _mean([c.get(field) for c in costs]) for field in ("seconds", "peak_bytes", "stored_bytes")},
     }
+    if any("won" in run for run in runs):  # of attacks: goal by goal, so that attacks can be compared in pairs
+        row["won"] = {
+            f"{run['seed']}/{run.get('request', '')}/{goal}": hit for run in runs for goal, hit in run["won"].items()
+        }
     requests = _requests(runs, plan) if "@" not in name else []
     if requests:
         row["requests"] = {
@@ -272,6 +276,8 @@ def sentence(table: Table) -> str:
     """Which method came nearest to the retrained model, and how near the original model was."""
     found = nearest(table)
     if found is None:
+        if row_of(table, "retrain") is not None and not compared_cells(table):
+            return "Nearness to the retrained model is not measured: no cell of it is a rate."
         return "No method can be compared with the retrained model (rows are missing, no-op or collapsed)."
     name, gap = found
     original = gaps(table).get("original")

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mmunlearn.attack_cells import attack_cells
+from mmunlearn.attack_cells import attack_cells, goals_won
 from mmunlearn.records import Shard
 
 
@@ -57,8 +57,9 @@ def test_goals_whose_clean_answer_succeeds_count_though_they_are_not_attacked(tm
     assert (0.5, 4, 1) == (cells["attack/pre_asr"].value, cells["attack/pre_asr"].n, cells["attack/pre_asr"].unscored)
     assert (0.75, 4) == (cells["attack/asr"].value, cells["attack/asr"].n)
     assert (0.5, 0.75) == (cells["attack/asr_at_1"].value, cells["attack/asr_at_2"].value)
+    assert {"shown": True, "also shown": True, "found": True, "never": False} == goals_won(tmp_path, "x")
     assert (1.0, 40, 2) == tuple(cells[f"attack/{name}"].value for name in ("minutes", "gradient_steps", "pictures"))
 
 
 def test_a_run_without_attack_has_none(tmp_path):
-    assert {} == attack_cells(tmp_path, "x")
+    assert {} == attack_cells(tmp_path, "x") == goals_won(tmp_path, "x")

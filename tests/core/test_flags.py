@@ -37,6 +37,8 @@ def test_flags_of_a_run(tmp_path):
     assert ["collapse"] == flags_of(other, {"weights_unchanged": False}, compare, "npo")
     assert ["noop", "collapse"] == flags_of(other, {"weights_unchanged": True}, compare, "npo")
     assert [] == flags_of(same, {"weights_unchanged": True}, compare, "retrain")
+    assert ["collapse"] == flags_of(other, {"weights_unchanged": True}, compare, "as_given", attacked=True)
+    assert ["noop"] == flags_of(same, {"weights_unchanged": True}, compare, "as_given", attacked=True)
     assert [] == flags_of(same, {"weights_unchanged": False}, Comparison(), "npo")
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from mmunlearn.cards import Collapsed, Hidden, Resists, read_card
+from mmunlearn.cards import Ahead, Collapsed, Hidden, Resists, read_card
 from mmunlearn.report.findings import findings
 
 
@@ -85,3 +85,21 @@ def test_a_control_without_utility_is_no_collapse():
         "ga": (0, 0, 0.1),
     }
     assert ["Collapsed: ga (retain/rouge_l 0.10, original 0.90)."] == findings(table(**rows), own)
+
+
+def test_an_attack_is_ahead_where_every_paired_interval_lies_above_zero():
+    """50 goals: 20 won by both, 12 by ours alone, 2 by the rival alone: Newcombe's example, .2000 (.0562 to .3292)."""
+    names = [f"0//{n}" for n in range(50)]
+    ours = {name: n < 32 for n, name in enumerate(names)}
+    rival = {name: n < 20 or 32 <= n < 34 for n, name in enumerate(names)}
+    rows = {"original": None, "a+x@q": ours, "a+y@q": rival, "b+x@q": rival, "b+y@q": ours, "c+x@q": ours, "x@q": None}
+    content = {"rows": [{"row": row, "cells": {}} | ({"won": won} if won else {}) for row, won in rows.items()]}
+    pattern = Ahead(kind="ahead", says="X", attack="x", rivals=("y",))
+    said = "X (paired difference in points, 95 %): "
+    both = f"{said}clearly above all: a@q (y +20 [6, 33]). not above all: b@q (y -20 [-33, -6])."
+    assert [both] == findings(content, card().model_copy(update={"findings": (pattern,)}))
+    more = Ahead(kind="ahead", says="X", attack="x", rivals=("y", "z"))  # z never ran
+    (told,) = findings(content, card().model_copy(update={"findings": (more,)}))
+    assert told.startswith(f"{said}clearly above all: none. not above all: a@q (y +20")
+    none = Ahead(kind="ahead", says="X", attack="z", rivals=("y",))
+    assert [] == findings(content, card().model_copy(update={"findings": (none,)}))
