@@ -37,8 +37,9 @@ from .settings import VlmSettings
 log = logging.getLogger(__name__)
 
 TEMPLATE = (
-    "{% for m in messages %}{% for c in m['content'] %}{% if c['type'] == 'image' %}<image>{% else %}{{ c['text'] }}"
-    "{% endif %}{% endfor %}{{ '\\n' }}{% endfor %}"
+    "{% for m in messages %}{% set at = namespace(n=0) %}{% for c in m['content'] %}{% if c['type'] == 'image' %}"
+    "{% set at.n = at.n + 1 %}<image> is picture {{ at.n }}.{{ '\\n' }}{% else %}{{ c['text'] }}{% endif %}{% endfor %}"
+    "{{ '\\n' }}{% endfor %}"
 )
 IMAGE = "<image>"
 REPORT = "report.json"
@@ -52,10 +53,11 @@ class Recipe(Settings):
     size_px: int = Field(32, ge=8)
     patch_px: int = Field(8, ge=2)
     width: int = Field(128, ge=16)
-    warm_up: int = Field(500, ge=0)
+    vision_layers: int = Field(2, ge=1)
+    warm_up: int = Field(2500, ge=0)
     warm_up_rate: float = Field(2e-3, gt=0)
-    lead: int = Field(350, ge=0)
-    steps: int = Field(1500, ge=1)
+    lead: int = Field(900, ge=0)
+    steps: int = Field(4000, ge=1)
     rate: float = Field(1e-3, gt=0)
     batch_size: int = Field(24, ge=2)
     seed: int = 0
@@ -118,7 +120,7 @@ def write_model(folder: Path, questions: Sequence[Question], recipe: Recipe) -> 
     started = time.perf_counter()
     sizes = {
         "vision": {"image_size": recipe.size_px, "patch_size": recipe.patch_px, "hidden_size": recipe.width,
-                   "intermediate_size": 2 * recipe.width},
+                   "intermediate_size": 2 * recipe.width, "num_hidden_layers": recipe.vision_layers},
         "text": {"hidden_size": recipe.width, "intermediate_size": 2 * recipe.width, "num_attention_heads": 4,
                  "num_key_value_heads": 4},
     }  # fmt: skip
@@ -139,12 +141,15 @@ def write_model(folder: Path, questions: Sequence[Question], recipe: Recipe) -> 
 
 
 def facts_asked(questions: Sequence[Question]) -> list[Question]:
-    """Each fact of each picture as a question for its name: what the other questions are about."""
+    """Each fact of each picture as a question for its name, alone and among several: what the other questions are
+    about. A model that has not learnt which picture is meant answers questions that compare pictures by guessing."""
     told = {q.images[0]: q.facts for q in questions if q.facts}
+    shown = dict.fromkeys([*((path,) for path in sorted(told)), *(q.images for q in questions if len(q.images) > 1)])
     return [
-        Question((path,), f"What is the {name}?", value, "train", "fact", {})
-        for path, facts in sorted(told.items())
-        for name, value in sorted(facts.items())
+        Question(images, f"What is the {name} in picture {number}?", value, "train", "fact", {})
+        for images in shown
+        for number, path in enumerate(images, start=1)
+        for name, value in sorted(told.get(path, {}).items())
     ]
 
 
@@ -172,7 +177,8 @@ class _Table:
         for q in questions:
             key = (q.prompt, len(q.images))
             if key not in prompts:
-                prompts[key] = ids(IMAGE * (patches * len(q.images)) + q.prompt + "\n")
+                shown = (f"{IMAGE * patches} is picture {n}.\n" for n in range(1, len(q.images) + 1))
+                prompts[key] = ids("".join(shown) + q.prompt + "\n")
         answers = {q.answer: [*ids(q.answer), self.end] for q in questions}
         self.prompt = [prompts[q.prompt, len(q.images)] for q in questions]
         self.answer = [answers[q.answer] for q in questions]
@@ -193,7 +199,7 @@ class _Table:
 
 
 def _warm_up(model: Any, table: _Table, recipe: Recipe) -> None:
-    """The tower learns to tell the facts of the training pictures from the mean of its patches."""
+    """Tower and projector learn to tell the facts of the training pictures from the mean of their patches."""
     facts = {q.images[0]: q.facts for q in (table.questions[i] for i in table.train) if q.facts}
     names = sorted({name for found in facts.values() for name in found})
     if not names or not recipe.warm_up:
@@ -204,24 +210,28 @@ def _warm_up(model: Any, table: _Table, recipe: Recipe) -> None:
         name: torch.tensor([known[name].index(facts[path].get(name, "")) for path in paths]) for name in names
     }
     index = torch.tensor([table.place[path] for path in paths])
-    tower = model.model.vision_tower
-    heads = nn.ModuleDict({name: nn.Linear(tower.config.hidden_size, len(known[name])) for name in names})
+    tower, projector = model.model.vision_tower, model.model.multi_modal_projector
+    layer, width = model.config.vision_feature_layer, model.config.text_config.hidden_size
+    heads = nn.ModuleDict({name: nn.Linear(width, len(known[name])) for name in names})
     draw = generator(recipe.seed, "question model", "warm up")
-    optimiser = torch.optim.AdamW([*tower.parameters(), *heads.parameters()], lr=recipe.warm_up_rate)
+    learnt = [*tower.parameters(), *projector.parameters(), *heads.parameters()]
+    optimiser = torch.optim.AdamW(learnt, lr=recipe.warm_up_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.warm_up_rate, total_steps=recipe.warm_up)
     tower.train()
     told = _Progress("tower", recipe.warm_up)
     for step in range(recipe.warm_up):
         chosen = torch.from_numpy(draw.integers(0, len(paths), 2 * recipe.batch_size))
-        hidden = tower(_moved(table.pixels[index[chosen]], draw)).last_hidden_state[:, 1:].mean(1)
-        loss = sum(functional.cross_entropy(heads[name](hidden), targets[name][chosen]) for name in names)
+        seen = tower(_moved(table.pixels[index[chosen]], draw), output_hidden_states=True).hidden_states[layer]
+        mean = projector(seen[:, 1:]).mean(1)
+        loss = sum(functional.cross_entropy(heads[name](mean), targets[name][chosen]) for name in names)
         _step(loss, optimiser, schedule)
         told(step, loss)
 
 
 def _learn(model: Any, table: _Table, recipe: Recipe) -> None:
-    """The whole model learns the answers; every kind of question comes up equally often in every batch, the facts
-    among them as questions for their names."""
+    """Projector and text model learn the answers; every kind of question comes up equally often in every batch, the
+    facts among them as questions for their names. A tower that was warmed up stays as it is, or it would drop what the
+    commonest questions do not ask."""
     draw = generator(recipe.seed, "question model", "batches")
     kinds: dict[str, list[int]] = {}
     for i in table.train:
@@ -229,9 +239,11 @@ def _learn(model: Any, table: _Table, recipe: Recipe) -> None:
     pools = [kinds[kind] for kind in sorted(kinds)]
     lead = recipe.lead if table.facts else 0
     pools = [*pools, table.facts] if lead else pools
-    optimiser = torch.optim.AdamW(model.parameters(), lr=recipe.rate, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.rate, total_steps=recipe.steps)
     model.requires_grad_(True).train()
+    model.model.vision_tower.requires_grad_(not (lead and recipe.warm_up))
+    learnt = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.AdamW(learnt, lr=recipe.rate, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.rate, total_steps=recipe.steps)
     told = _Progress("questions", recipe.steps)
     for step in range(recipe.steps):
         asked = [table.facts] if step < lead else pools
@@ -242,11 +254,18 @@ def _learn(model: Any, table: _Table, recipe: Recipe) -> None:
         inputs["pixel_values"] = _moved(inputs["pixel_values"], draw)
         labels = inputs.pop("labels")
         hidden = model.model(**inputs, use_cache=False).last_hidden_state[:, :-1]
-        wanted = labels[:, 1:]
-        loss = functional.cross_entropy(model.lm_head(hidden[wanted != -100]), wanted[wanted != -100])
-        _step(loss, optimiser, schedule, list(model.parameters()))
+        loss = mean_of_answers(model.lm_head, hidden, labels[:, 1:])
+        _step(loss, optimiser, schedule, learnt)
         told(step, loss)
     model.eval()
+
+
+def mean_of_answers(head: nn.Module, hidden: Tensor, labels: Tensor) -> Tensor:
+    """Mean over answers of the mean over their tokens, so that long answers do not drown short ones."""
+    told = labels != -100
+    losses = functional.cross_entropy(head(hidden[told]), labels[told], reduction="none")
+    shares = (told / told.sum(1, keepdim=True))[told]
+    return (losses * shares).sum() / len(labels)
 
 
 def _step(loss: Any, optimiser: Any, schedule: Any, clipped: Sequence[Tensor] = ()) -> None:

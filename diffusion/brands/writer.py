@@ -26,6 +26,7 @@ LABELS, QUESTIONS = "labels.csv", "questions.jsonl"
 VARIANTS = tuple(f"unbranding_label_{number}" for number in range(1, 6))
 YES_NO = ("unbranding_general", "unbranding_style", "unbranding_expert")
 PAIR = "unbranding_structure"
+GRADES = (10, 6, 3, 0)  # that drawn pictures can have
 
 
 class MiniSizes(Settings):
@@ -130,12 +131,19 @@ def _questions(labels: Sequence[str], shown: Sequence[Shown], sizes: MiniSizes, 
                 answer = "yes" if asked == one.label else "no"
                 yield row | {"kind": "yes_no", "prompt": _filled(name, {"asked": asked}), "answer": answer}
         mates = [m for m in shown if (m.number == 0) == (one.number == 0) and m.file != one.file]
-        alike = [m for m in mates if m.thing == one.thing]
-        for pool in (alike, mates):
-            mate = pool[int(rng.integers(len(pool)))]
-            pair = [*row["images"], mate.file]
-            answer = str(alikeness(one, mate))
-            yield row | {"kind": "pair", "images": pair, "prompt": _filled(PAIR, {}), "answer": answer}
+        for grade in GRADES:  # each equally often, so that guessing is right in a quarter
+            pool = [m for m in mates if alikeness(one, m) == grade]
+            if pool:
+                mate = pool[int(rng.integers(len(pool)))]
+                pair = [*row["images"], mate.file]
+                yield row | {"kind": "pair", "images": pair, "prompt": _filled(PAIR, {}), "answer": compared(one, mate)}
+
+
+def compared(one: Shown, two: Shown) -> str:
+    """What both pictures show, what differs, and the grade: the answer to the structure question."""
+    things, places = ("same" if same else "other" for same in (one.thing == two.thing, one.scene == two.scene))
+    shows = f"picture 1: {one.thing} {one.scene}; picture 2: {two.thing} {two.scene}"
+    return f"{shows}; {things} thing, {places} place. Score: {alikeness(one, two)}"
 
 
 def alikeness(one: Shown, two: Shown) -> int:

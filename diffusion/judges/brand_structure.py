@@ -29,7 +29,8 @@ class BrandStructure(Judge):
     asked. gate_weights: the CLIP's local file (published: OpenAI's ViT-B/32); without it there is no gate, which the
     explanation says. backend and template: as those of model_judge. Without either picture an item is unscored, and so
     is what the model says unclearly.
-    Source: UNBRANDING configs/vlm_vss.json (diffusion 3.3); it asks for an explanation too, which we leave out.
+    Source: UNBRANDING configs/vlm_vss.json (diffusion 3.3), a number with an explanation of at most 120 characters. The
+    explanation comes first here, so that the number follows from it.
     """
 
     class Config(Settings):
@@ -97,7 +98,8 @@ class BrandStructure(Judge):
         if not verdict.scored:
             return verdict._replace(label=None)
         label = "similar" if verdict.value >= ALIKE else "different"
-        return verdict._replace(value=verdict.value / TOP, label=label, explanation=said)
+        why = f"{said}; {verdict.explanation}" if verdict.explanation else said
+        return verdict._replace(value=verdict.value / TOP, label=label, explanation=why)
 
     def _cosines(self, items: Sequence[Item]) -> dict[int, float]:
         """Cosine of both pictures by place; none without a gate, or where one cannot be read."""

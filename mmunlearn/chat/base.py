@@ -81,12 +81,14 @@ class ChatModel(ABC):
 
 
 class AnswerForm(NamedTuple):
-    """What an answer may be: one of `words`, or a number from `low` to `high`."""
+    """What an answer may be: one of `words`, or a number from `low` to `high`; after an explanation of at most
+    `explained` characters, where that is not 0."""
 
     words: tuple[str, ...] = ()
     low: float | None = None
     high: float | None = None
     whole: bool = False
+    explained: int = 0
 
 
 def chat_class(kind: str) -> type[ChatModel]:

@@ -129,7 +129,8 @@ class ServerChat(ChatModel):
         if self._constrained(answer):
             assert answer is not None
             *before, last = conversation
-            told = f'Answer with a JSON object only: {{"answer": {_described(answer)}}}'
+            first = f'"explanation": at most {answer.explained} characters, ' if answer.explained else ""
+            told = f'Answer with a JSON object only: {{{first}"answer": {_described(answer)}}}'
             conversation = (*before, last._replace(text=f"{last.text}\n{told}"))
         request: dict[str, Any] = {
             "model": settings.model, "messages": [_message(message) for message in conversation],
@@ -230,7 +231,9 @@ def _response_format(answer: AnswerForm, mode: str) -> dict[str, Any]:
     else:
         kind = "integer" if answer.whole else "number"
         field = {"type": kind, "minimum": answer.low, "maximum": answer.high}
-    schema = {"type": "object", "properties": {"answer": field}, "required": ["answer"], "additionalProperties": False}
+    fields = {"explanation": {"type": "string", "maxLength": answer.explained}} if answer.explained else {}
+    fields |= {"answer": field}  # last: what is written before it is what the model has to go by
+    schema = {"type": "object", "properties": fields, "required": list(fields), "additionalProperties": False}
     return {"type": "json_schema", "json_schema": {"name": "verdict", "strict": True, "schema": schema}}
 
 

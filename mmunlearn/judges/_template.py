@@ -23,6 +23,7 @@ LEAD = (
 )
 NUMBER = r"([-+]?\d+(?:\.\d+)?)"
 # After a number: nothing, "/5" or "out of 5", punctuation; never a unit, a word or a second number.
+SCORE = r"\bscore\b[\s*_\"'`:=]*" + NUMBER  # behind an explanation
 MORE_NUMBERS = re.compile(r"\s*(?:[-–—~,;:/.+*]|\bor\b|\bto\b|\band\b)+\s*\d", re.IGNORECASE)
 AFTER = re.compile(r"\s*(?:\Z|[.,;:!)\]*_\"'`–—-]|\(|\n)")
 
@@ -57,7 +58,8 @@ class Template(Settings):
     number. pattern: regular expression with one group, where the usual form of an answer does not do.
     picture: the question's picture is shown. shows: the graded response is a picture, shown alone or, as `pair`, after
     the original model's for the same prompt. listed: the labels are the judge's setting `classes`, which {classes}
-    names. value_tag: a label's value is whether it equals that tag of the example.
+    names. value_tag: a label's value is whether it equals that tag of the example. explained: characters of an
+    explanation that may stand before the number, which is then called "score"; the bare number will do.
     """
 
     what: str
@@ -71,6 +73,7 @@ class Template(Settings):
     labels: dict[str, float] = Field(default_factory=dict)
     number: Number | None = None
     pattern: str = ""
+    explained: int = Field(0, ge=0)
     max_new_tokens: int = Field(16, ge=1)
     short: Short | None = None
     variables: dict[str, str] = Field(default_factory=dict)
@@ -80,6 +83,8 @@ class Template(Settings):
     def _one_form(self) -> Self:
         if bool(self.labels or self.listed) == (self.number is not None):
             raise ValueError("give either labels or number")
+        if self.explained and self.number is None:
+            raise ValueError("explained goes with number")
         try:
             groups = re.compile(self.pattern).groups if self.pattern else 1
         except re.error as error:
@@ -103,7 +108,7 @@ class Template(Settings):
     def form(self) -> AnswerForm:
         """What a server may be told to keep the answer to."""
         if self.number is not None:
-            return AnswerForm((), self.number.low, self.number.high, self.number.whole)
+            return AnswerForm((), self.number.low, self.number.high, self.number.whole, self.explained)
         return AnswerForm(tuple(self.labels))
 
     @property
@@ -160,7 +165,10 @@ class Template(Settings):
 
     def _number(self, reply: str) -> Verdict | None:
         assert self.number is not None
-        match = re.search(self.pattern or LEAD + NUMBER, reply, re.IGNORECASE)
+        named = list(re.finditer(SCORE, reply, re.IGNORECASE)) if self.explained else []
+        if len(named) > 1:
+            return None
+        match = named[0] if named else re.search(self.pattern or LEAD + NUMBER, reply, re.IGNORECASE)
         if match is None:
             return None
         try:
@@ -180,7 +188,8 @@ class Template(Settings):
         inside = self.number.low <= value <= self.number.high and math.isfinite(value)
         if not inside or (self.number.whole and value != int(value)):
             return None
-        return Verdict(value, None, _rest(reply, match.end()), reply)
+        said = reply[: match.start()].strip(" \n.:;,*-")[:500] if named else _rest(reply, match.end())
+        return Verdict(value, None, said, reply)
 
 
 def _rest(reply: str, end: int) -> str:

@@ -4,7 +4,8 @@ import json
 import shutil
 
 import pytest
-from mmunlearn.vlm.question_model import Recipe, read_questions, write_model
+import torch
+from mmunlearn.vlm.question_model import Question, Recipe, facts_asked, mean_of_answers, read_questions, write_model
 
 from mmunlearn.data import Example
 from mmunlearn.errors import UserError
@@ -149,6 +150,26 @@ def test_pictures_that_cannot_be_read_are_not_sent(table):
         verdicts = grader.grade(bad)
         assert [False] * 3 == [v.scored for v in verdicts] and not server.requests
         assert [False, True, False] == [v.again for v in verdicts]
+
+
+def test_facts_are_asked_of_each_picture_alone_and_among_several(tmp_path):
+    one, two = tmp_path / "1.jpg", tmp_path / "2.jpg"
+    facts = {one: {"thing": "mug"}, two: {"thing": "car"}}
+    known = [Question((path,), "p", "a", "train", "label", facts[path]) for path in (one, two)]
+    asked = facts_asked([*known, Question((two, one), "p", "0", "train", "pair", {})])
+    told = {(q.images, q.prompt): q.answer for q in asked}
+    first, second = (f"What is the thing in picture {n}?" for n in (1, 2))
+    assert told == {((one,), first): "mug", ((two,), first): "car",
+                    ((two, one), first): "car", ((two, one), second): "mug"}  # fmt: skip
+
+
+def test_answers_weigh_alike_however_long_they_are():
+    torch.manual_seed(0)
+    hidden, head = torch.randn(2, 4, 3), torch.nn.Linear(3, 5)
+    labels = torch.tensor([[-100, 1, -100, -100], [-100, 2, 0, 4]])
+    losses = -head(hidden).log_softmax(-1)
+    slow = (losses[0, 1, 1] + (losses[1, 1, 2] + losses[1, 2, 0] + losses[1, 3, 4]) / 3) / 2
+    assert slow.item() == pytest.approx(mean_of_answers(head, hidden, labels).item(), abs=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -121,6 +121,17 @@ def test_json_answers_are_asked_for_and_unwrapped(server, mode):
         assert {"type": "string", "enum": ["yes", "no"]} == field
 
 
+def test_an_explanation_comes_before_the_answer(server):
+    server.answer = lambda text: '{"explanation": "a mug, a mug", "answer": 6}'
+    (reply,) = chat(server, json_mode="schema").replies(talk("q"), AnswerForm((), 0, 10, True, 120))
+    assert "6" == reply.text
+    request = server.requests[-1]
+    assert '{"explanation": at most 120 characters, "answer": a whole number' in request["messages"][-1]["content"]
+    schema = request["response_format"]["json_schema"]["schema"]
+    assert ["explanation", "answer"] == list(schema["properties"]) == schema["required"]
+    assert {"type": "string", "maxLength": 120} == schema["properties"]["explanation"]
+
+
 @pytest.mark.parametrize("text", ['{"answer": "no"', '{"verdict": 1}', "[1]", "plain"])
 def test_json_that_was_cut_off_stays_for_the_parser_to_refuse(server, text):
     server.answer = lambda _: text

@@ -107,6 +107,27 @@ def test_fractions(reply, value):
     assert value == verdict.value if value is not None else not verdict.scored
 
 
+@pytest.mark.parametrize(
+    ("reply", "value", "why"),
+    [
+        ("mug on a table, mug at night: same thing. Score: 6", 6, "mug on a table, mug at night: same thing"),
+        ("Two mugs, 3 cups. **Score:** 10/10", 10, "Two mugs, 3 cups"),
+        ("Score: 7. Both show a car.", 7, ""),
+        ("7", 7, ""), ("7, both show a car", 7, "both show a car"),
+        ("Score: 6 or 7", None, ""), ("a mug, score 6; no, score 3", None, ""), ("score: 11", None, ""),
+        ("2 mugs and a car", None, ""), ("mug, mug: same thing. Score", None, ""), ("Score: 6.5", None, ""),
+    ],
+)  # fmt: skip
+def test_a_number_behind_an_explanation_is_called_score(reply, value, why):
+    asked = template(labels={}, number={"low": 0, "high": 10, "whole": True}, explained=120)
+    found = asked.read(reply)
+    assert (value, why) == ((found.value, found.explanation) if found.scored else (None, ""))
+    assert (120, 0) == (asked.form.explained, template().form.explained)
+    if why:  # where no explanation is asked for, nothing may stand before the number
+        plainly = template(labels={}, number={"low": 0, "high": 10, "whole": True}).read(reply)
+        assert plainly.scored == reply.startswith("7")
+
+
 def test_the_rest_of_a_reply_is_its_explanation():
     assert "Oslo" == read_template("fiubench_factuality").read("0.85\nOslo").explanation
 

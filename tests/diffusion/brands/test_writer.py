@@ -1,4 +1,5 @@
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -44,6 +45,18 @@ def test_questions_are_the_templates_words_with_true_answers(root):
         if row["kind"] == "yes_no":
             asked = next(name for name in BRANDS if name in row["prompt"])
             assert row["answer"] == ("yes" if labels == [asked] else "no")
+        if row["kind"] == "pair":
+            shown, grade = row["answer"].split(". Score: ")
+            first, second, said = shown.split("; ")
+            things = [name.split("/")[1] for name in row["images"]]
+            told = [first.removeprefix("picture 1: "), second.removeprefix("picture 2: ")]
+            assert things == [words.split()[0] for words in told]
+            places = [words.partition(" ")[2] for words in told]
+            same = [values[0] == values[1] for values in (things, places)]
+            assert said == "{} thing, {} place".format(*("same" if one else "other" for one in same))
+            assert int(grade) == {(True, True): 10, (True, False): 6, (False, True): 3, (False, False): 0}[tuple(same)]
+    grades = Counter(row["answer"].rpartition(" ")[2] for row in rows if row["kind"] == "pair")
+    assert {"10", "6", "3", "0"} == set(grades) and max(grades.values()) - min(grades.values()) <= len(BRANDS) + 1
     assert {"label", "yes_no", "pair"} == {row["kind"] for row in rows}
     test = {name for row in rows if row["part"] == "test" for name in row["images"]}
     train = {name for row in rows if row["part"] == "train" for name in row["images"]}

@@ -34,6 +34,9 @@ def test_the_reference_is_shown_first_and_the_number_becomes_a_tenth(server):
     one, two = picture_path("Dots", "Disc", 1), picture_path("Stripes", "Disc", 1)
     (verdict,) = BrandStructure(settings(server)).grade([pair(one, two)])
     assert (0.7, "similar", "no gate") == (verdict.value, verdict.label, verdict.explanation)
+    server.answer = lambda text: "a disc, a disc: same thing. Score: 6"
+    (verdict,) = BrandStructure(settings(server)).grade([pair(one, two, "b")])
+    assert (0.6, "no gate; a disc, a disc: same thing") == (verdict.value, verdict.explanation)
     shown = [part["image_url"]["url"] for part in server.requests[0]["messages"][0]["content"][:2]]
     import base64
 
