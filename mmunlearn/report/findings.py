@@ -72,7 +72,8 @@ def _resists(pattern: Resists, table: Table) -> list[str]:
 def _ahead(pattern: Ahead, table: Table) -> list[str]:
     """For each victim the differences from the rivals, in points with Newcombe's 95 % interval of pairs; victims on
     which every interval lies above 0 are named apart."""
-    above, rest = [], []
+    above: list[str] = []
+    rest: list[str] = []
     for row in table["rows"]:
         name, at, request = row["row"].partition("@")
         victim, _, attack = name.rpartition("+")
