@@ -77,10 +77,12 @@ def _ahead(pattern: Ahead, table: Table) -> list[str]:
     for row in table["rows"]:
         name, at, request = row["row"].partition("@")
         victim, _, attack = name.rpartition("+")
+        if attack != pattern.attack or "won" not in row:
+            continue
         others = [(rival, row_of(table, f"{victim}+{rival}{at}{request}")) for rival in pattern.rivals]
         found = [(rival, difference(other["won"], row["won"])) for rival, other in others if other and "won" in other]
         found = [(rival, gap) for rival, gap in found if gap["n"]]
-        if attack != pattern.attack or "won" not in row or not found:
+        if not found:
             continue
         parts = [
             f"{rival} {100 * gap['value']:+.0f} [{100 * gap['low']:.0f}, {100 * gap['high']:.0f}]"

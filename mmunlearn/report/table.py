@@ -133,7 +133,9 @@ def _row(name: str, group: _Group, plan: CardTable | None, edition: str) -> dict
     }
     if any("won" in run for run in runs):  # of attacks: goal by goal, so that attacks can be compared in pairs
         row["won"] = {
-            f"{run['seed']}/{run.get('request', '')}/{goal}": hit for run in runs for goal, hit in run["won"].items()
+            f"{run['seed']}/{run.get('request', '')}/{goal}": hit
+            for run in runs
+            for goal, hit in run.get("won", {}).items()  # runs of before have none
         }
     requests = _requests(runs, plan) if "@" not in name else []
     if requests:

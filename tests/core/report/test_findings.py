@@ -92,7 +92,8 @@ def test_an_attack_is_ahead_where_every_paired_interval_lies_above_zero():
     names = [f"0//{n}" for n in range(50)]
     ours = {name: n < 32 for n, name in enumerate(names)}
     rival = {name: n < 20 or 32 <= n < 34 for n, name in enumerate(names)}
-    rows = {"original": None, "a+x@q": ours, "a+y@q": rival, "b+x@q": rival, "b+y@q": ours, "c+x@q": ours, "x@q": None}
+    rows = {"original": None, "a+x@q": ours, "a+y@q": rival, "b+x@q": rival, "b+y@q": ours, "c+x@q": ours, "x@q": None,
+            "d+x@q": None, "d+y@q": rival}  # fmt: skip  # d+x was stored before goals were told
     content = {"rows": [{"row": row, "cells": {}} | ({"won": won} if won else {}) for row, won in rows.items()]}
     pattern = Ahead(kind="ahead", says="X", attack="x", rivals=("y",))
     said = "X (paired difference in points, 95 %): "
